@@ -1,0 +1,25 @@
+"""MedSegAttention: slice-by-slice segmentation with dynamic-tau attention maps for 3D Slicer.
+
+What flows through, one way::
+
+    volume node -> VolumeImage -> slices -> network -> SliceResult, ... -> VolumeResult -> nodes
+    (MRML)         array + RAS    (C,H,W)   logits + attention             segmentation + overlays
+
+Rooms, and what each may import:
+
+* ``data``        frozen dataclasses and errors                            numpy alone
+* ``networks``    one published network per file; mechanisms in ``layers``  torch
+* ``files``       image files to VolumeImage and back                      data; SimpleITK
+* ``checkpoints`` a folder on disk to a verified network and its card      data, networks
+* ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
+* ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
+* ``runner``      who runs inference: this process, a worker, a batch      data, inference, checkpoints
+* ``setup``       what must be installed, self-check                       data
+* ``panel``       Qt only                                                  whatever the logic hands it
+* ``__main__``    command line                                             all but panel
+
+Without torch and monai ``MedSegAttentionLib``, ``.data``, ``.scene`` and ``.setup`` still import: Slicer starts without
+them.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Frozen dataclasses and errors that the other rooms share. Needs numpy alone."""

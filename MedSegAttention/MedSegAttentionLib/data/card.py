@@ -1,0 +1,84 @@
+"""The card of a checkpoint: what it segments, what it takes, where it comes from, how well it was measured to work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .labels import Label
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """An attention map a checkpoint can give.
+
+    Attributes:
+        name: key in results and file names, e.g. ``"tau_stage4"``.
+        title: what the panel shows, e.g. ``"tau, stage 4"``.
+        meaning: one or two sentences: what the map means, and what it does not.
+        range: values it can take; display always uses these two numbers, never the range of one image.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    range: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything known about a checkpoint but its weights.
+
+    Attributes:
+        id: ``TASK[-MODALITY]-NETWORK``, the name of its folder.
+        version: of the checkpoint.
+        task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+        title: one line for a list.
+        description: what it segments and in which images, for a radiologist.
+        modality: DICOM Modality it takes: ``CT``, ``MR``, ``XC`` (photograph) or ``ES`` (endoscopy).
+        network: name for :func:`~..networks.build_network`.
+        network_config: its options.
+        in_channels: 1 for grey, 3 for colour.
+        activation: ``sigmoid`` (one channel) or ``softmax`` (channel 0 is background).
+        labels: the classes, in the order of the output channels.
+        orientation: ``axial``, ``coronal`` or ``sagittal``: how slices are cut.
+        intensity: see :func:`~..inference.intensity.normalise`.
+        fit: see :func:`~..inference.fitting.plan_fit`.
+        expects: ``{"minimum": [low, high], "maximum": [low, high]}``: where the smallest and the largest value of a
+            volume (clipped to the window, for CT) must lie; null for no bound.
+        postprocessing: ``{"largest_component": true}`` keeps the largest connected piece of each class.
+        attention: the maps it can give.
+        training_data: what it was trained on, each ``{"name", "cases", "terms", "citation"}``.
+        license: one line; the full text is the checkpoint's LICENSE file.
+        limits: known failures, one sentence each.
+        metrics: measured figures, as written by ``evaluate``.
+        weights_sha256: of ``models/model.safetensors``.
+    """
+
+    id: str
+    version: str
+    task: str
+    title: str
+    description: str
+    modality: str
+    network: str
+    network_config: dict[str, Any]
+    in_channels: int
+    activation: str
+    labels: tuple[Label, ...]
+    orientation: str
+    intensity: dict[str, Any]
+    fit: dict[str, Any]
+    expects: dict[str, list[float | None]]
+    postprocessing: dict[str, Any]
+    attention: tuple[AttentionMap, ...]
+    training_data: tuple[dict[str, Any], ...]
+    license: str
+    limits: tuple[str, ...]
+    weights_sha256: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def out_channels(self) -> int:
+        """Output channels of the network: one with a sigmoid, else background and the classes."""
+        return 1 if self.activation == "sigmoid" else 1 + len(self.labels)

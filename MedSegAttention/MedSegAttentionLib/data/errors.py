@@ -1,0 +1,27 @@
+"""Every error a user can meet. Each message names the value, what was expected, and what to do next."""
+
+from __future__ import annotations
+
+
+class MedSegAttentionError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class InputError(MedSegAttentionError, ValueError):
+    """The volume, file or option given cannot be used."""
+
+
+class CheckpointError(MedSegAttentionError):
+    """A checkpoint is missing, incomplete, altered, or of a kind this version does not know."""
+
+
+class ContractWarning(InputError):
+    """The input lies outside what the checkpoint was trained on; ``force`` runs it all the same."""
+
+
+class Cancelled(MedSegAttentionError):
+    """The user stopped the run."""
+
+
+class DependencyError(MedSegAttentionError, ImportError):
+    """A Python package that inference needs is missing or half installed."""

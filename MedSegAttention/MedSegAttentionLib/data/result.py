@@ -1,0 +1,71 @@
+"""What inference hands over: one slice at a time, and the whole volume at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .card import AttentionMap
+from .labels import Label
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """One finished slice.
+
+    Attributes:
+        index: number of the slice along the slice axis of the run, from 0.
+        count: number of slices of the run.
+        labels: ``[rows, columns]`` uint8 in the reading direction of the run (see ``SlicePlan``); 0 is background.
+        attention: map name -> ``[h, w]`` float32 on the map's own grid.
+    """
+
+    index: int
+    count: int
+    labels: np.ndarray
+    attention: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class AttentionVolume:
+    """One attention map of a whole volume.
+
+    Attributes:
+        map: what it is.
+        array: ``[K, J, I]`` float32, raw values in ``map.range``.
+        ijk_to_ras: ``[4, 4]``; its own exact geometry in the input's coordinate system.
+    """
+
+    map: AttentionMap
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+
+
+@dataclass(frozen=True)
+class VolumeResult:
+    """The outcome of a run.
+
+    Attributes:
+        name: of the input volume.
+        labels: ``[K, J, I]`` uint8 on the input's own grid; 0 is background, otherwise ``Label.value``.
+        ijk_to_ras: ``[4, 4]`` of the input, unchanged.
+        classes: the classes the checkpoint knows, present here or not.
+        attention: map name -> volume.
+        provenance: JSON-ready: checkpoint, SHA-256, versions, device, seconds by stage, settings, warnings.
+        slice_range: (first, last) finished slice when the run was cancelled and kept, else None.
+    """
+
+    name: str
+    labels: np.ndarray
+    ijk_to_ras: np.ndarray
+    classes: tuple[Label, ...]
+    attention: dict[str, AttentionVolume] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    slice_range: tuple[int, int] | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the run was cancelled before the last slice."""
+        return self.slice_range is not None

@@ -1,0 +1,65 @@
+"""A picture or volume with the place of its voxels in the patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class VolumeImage:
+    """Voxels and their geometry.
+
+    Attributes:
+        array: ``[K, J, I]`` for one channel or ``[K, J, I, C]``; k is the slowest index, as in
+            ``slicer.util.arrayFromVolume``. A picture has K = 1.
+        ijk_to_ras: ``[4, 4]`` float64; maps (i, j, k, 1) to RAS in mm.
+        name: what the user calls it; used in messages and file names.
+        modality: DICOM Modality (``"CT"``, ``"MR"`` ...), or None when unknown.
+    """
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    name: str = "volume"
+    modality: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.array.ndim not in (3, 4) or 0 in self.array.shape:
+            raise InputError(
+                f"'{self.name}' has an array of shape {list(self.array.shape)}; expected a non-empty volume [K, J, I] "
+                "or [K, J, I, channels]. Choose one 3-D volume or one picture (one frame of a 4-D series)."
+            )
+        if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras[:3, :3])) < 1e-12:
+            raise InputError(
+                f"'{self.name}' has no usable geometry: its IJK-to-RAS matrix must be 4 x 4 and invertible, got "
+                f"{np.asarray(self.ijk_to_ras).tolist()}. Load the image again, or set its spacing and directions."
+            )
+
+    @property
+    def channels(self) -> int:
+        """Number of components of a voxel."""
+        return 1 if self.array.ndim == 3 else self.array.shape[3]
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Number of voxels along (i, j, k)."""
+        k, j, i = self.array.shape[:3]
+        return i, j, k
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along (i, j, k), mm."""
+        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(i), float(j), float(k)
+
+    def check_values(self) -> None:
+        """Raise :class:`InputError` when a voxel is NaN or infinite."""
+        if np.issubdtype(self.array.dtype, np.floating) and not np.isfinite(self.array).all():
+            bad = int(np.count_nonzero(~np.isfinite(self.array)))
+            raise InputError(
+                f"'{self.name}' has {bad} voxels that are NaN or infinite; expected finite numbers. Replace them first "
+                "(for instance with the background value) and run again."
+            )

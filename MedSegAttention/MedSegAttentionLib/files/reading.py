@@ -1,0 +1,87 @@
+"""Image files to :class:`~..data.volume.VolumeImage`, with SimpleITK and without a MRML scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..data.errors import InputError
+from ..data.volume import VolumeImage
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MODALITY_TAG = "0008|0060"
+
+
+def stem_of(path: Path) -> str:
+    """File name without its image suffix (``case.nii.gz`` gives ``case``)."""
+    for suffix in sorted((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".seg.nrrd"), key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem if path.is_file() else path.name
+
+
+def is_image(path: Path) -> bool:
+    """Whether ``path`` is a file whose name ends like an image this package reads."""
+    return path.is_file() and path.name.lower().endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
+
+
+def read_volume(path: str | Path) -> VolumeImage:
+    """Read one image file, or one DICOM series from its folder.
+
+    Args:
+        path: NRRD, NIfTI, MHA/MHD, PNG, JPG, TIFF or BMP file, or a folder that holds one DICOM series.
+
+    Raises:
+        InputError: missing, unreadable, empty, or 4-D.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"'{path}' does not exist; expected an image file or a folder with a DICOM series.")
+    try:
+        image, modality = _read_series(path) if path.is_dir() else _read_file(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise InputError(
+            f"'{path}' could not be read as an image ({reason}); expected NRRD, NIfTI, MHA, PNG, JPG, TIFF or a DICOM "
+            "series folder. Check that the file is whole."
+        ) from error
+    return _to_volume(image, stem_of(path), modality)
+
+
+def _read_file(path: Path) -> tuple[sitk.Image, str | None]:
+    image = sitk.ReadImage(str(path))
+    modality = image.GetMetaData(MODALITY_TAG).strip() if image.HasMetaDataKey(MODALITY_TAG) else None
+    return image, modality or None
+
+
+def _read_series(folder: Path) -> tuple[sitk.Image, str | None]:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise InputError(
+            f"folder '{folder}' holds {len(series)} DICOM series; expected exactly one. Give the folder of one series."
+        )
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    _, modality = _read_file(Path(files[0]))
+    return sitk.ReadImage(files), modality
+
+
+def _to_volume(image: sitk.Image, name: str, modality: str | None) -> VolumeImage:
+    if image.GetDimension() not in (2, 3):
+        raise InputError(
+            f"'{name}' is {image.GetDimension()}-D, size {list(image.GetSize())}; expected a 3-D volume or a 2-D "
+            "picture. Split the series into its frames first."
+        )
+    array = sitk.GetArrayFromImage(image)
+    direction, spacing, origin = np.eye(3), np.ones(3), np.zeros(3)
+    n = image.GetDimension()
+    direction[:n, :n] = np.reshape(image.GetDirection(), (n, n))
+    spacing[:n], origin[:n] = image.GetSpacing(), image.GetOrigin()
+    if n == 2:
+        array = array[None]
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = direction * spacing, origin
+    return VolumeImage(array, LPS_TO_RAS @ matrix, name, modality)

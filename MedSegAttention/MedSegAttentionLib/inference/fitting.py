@@ -1,0 +1,101 @@
+"""Bringing a slice to the pixel size and canvas the network was trained on, and its outputs back.
+
+A slice is resized so that its pixels measure about ``mm`` (``fit: spacing``) or so that it fills the canvas
+(``fit: stretch``), then padded with zeros, or cropped, around its centre. Resizing keeps the outer edge of the slice in
+place, so going there and back is exact in geometry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class SliceFit:
+    """Where a slice lies on the canvas.
+
+    Attributes:
+        source: (rows, columns) of the slice.
+        resized: (rows, columns) of the slice after resizing.
+        canvas: (rows, columns) of what the network sees.
+        offset: (row, column) on the canvas where the resized slice begins; negative where it is cropped.
+    """
+
+    source: tuple[int, int]
+    resized: tuple[int, int]
+    canvas: tuple[int, int]
+    offset: tuple[int, int]
+
+    def to_canvas(self, slices: Tensor, label: bool = False) -> Tensor:
+        """``[B, C, rows, columns] -> [B, C, canvas rows, canvas columns]``; labels keep their values."""
+        if label:
+            resized = F.interpolate(slices.float(), self.resized, mode="nearest-exact").to(slices.dtype)
+        elif self.resized == self.source:
+            resized = slices
+        else:
+            resized = F.interpolate(slices, self.resized, mode="bilinear", align_corners=False, antialias=True)
+        return F.pad(resized, self._padding())
+
+    def from_canvas(self, canvas: Tensor) -> Tensor:
+        """``[B, K, canvas rows, canvas columns] -> [B, K, rows, columns]``; what was cropped gets the nearest value."""
+        left, right, top, bottom = (-pad for pad in self._padding())
+        cut = F.pad(canvas, [min(0, pad) for pad in (left, right, top, bottom)])
+        grow = [max(0, pad) for pad in (left, right, top, bottom)]
+        if any(grow):
+            cut = F.pad(cut, grow, mode="replicate")
+        if self.resized == self.source:
+            return cut
+        return F.interpolate(cut, self.source, mode="bilinear", align_corners=False)
+
+    def canvas_to_slice(self, grid: tuple[int, int]) -> np.ndarray:
+        """Matrix from cells of a map that covers the canvas to pixels of the slice.
+
+        Args:
+            grid: (rows, columns) of the map; ``canvas`` itself for the canvas pixels.
+
+        Returns:
+            ``[3, 3]``; maps (column, row, 1) of the map to (column, row, 1) of the slice, cell centre to pixel centre.
+        """
+        matrix = np.eye(3)
+        for axis, dimension in ((0, 1), (1, 0)):  # x is columns
+            cell = self.canvas[dimension] / grid[dimension]
+            pixel = self.source[dimension] / self.resized[dimension]
+            matrix[axis, axis] = cell * pixel
+            matrix[axis, 2] = (0.5 * cell - self.offset[dimension]) * pixel - 0.5
+        return matrix
+
+    def _padding(self) -> list[int]:
+        """(left, right, top, bottom) of ``torch.nn.functional.pad``; negative crops."""
+        (rows, columns), (top, left) = self.resized, self.offset
+        return [left, self.canvas[1] - left - columns, top, self.canvas[0] - top - rows]
+
+
+def plan_fit(
+    source: tuple[int, int], spacing: tuple[float, float], how: dict, stride: int = 1, crop: bool = False
+) -> SliceFit:
+    """Choose size and place of a slice on the canvas.
+
+    Args:
+        source: (rows, columns) of the slice.
+        spacing: mm between (rows, columns).
+        how: from the card: ``{"fit": "spacing", "mm": 0.75, "size": 256}`` or ``{"fit": "stretch", "size": 256}``.
+        stride: a canvas that must be larger than ``size`` is rounded up to a multiple of this.
+        crop: keep the canvas at ``size`` and crop a larger slice around its centre (training), instead of growing it.
+
+    Raises:
+        ValueError: unknown ``fit``.
+    """
+    size = int(how["size"])
+    if how["fit"] == "stretch":
+        return SliceFit(source, (size, size), (size, size), (0, 0))
+    if how["fit"] != "spacing":
+        raise ValueError(f"fit '{how['fit']}' is not known; expected spacing or stretch")
+    resized = tuple(max(1, round(n * mm / how["mm"])) for n, mm in zip(source, spacing, strict=True))
+    canvas = (size, size) if crop else tuple(max(size, -(-n // stride) * stride) for n in resized)
+    offset = tuple((room - n) // 2 for room, n in zip(canvas, resized, strict=True))
+    return SliceFit(source, resized, canvas, offset)

@@ -1,0 +1,112 @@
+"""Cutting a volume into slices in the order the network expects, as views: nothing is copied or resampled here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from ..data.errors import InputError
+from ..data.volume import VolumeImage
+
+AXIS_NAMES = "ijk"
+ANATOMICAL_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Slice orientation -> the RAS axis its slices are stacked along."""
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """How the index axes of a volume become (slice, row, column).
+
+    Attributes:
+        axes: index axes (0 = i, 1 = j, 2 = k) that become (slice, row, column).
+        flipped: whether each of those three runs backwards.
+        shape: number of (slices, rows, columns).
+        spacing: mm between (slices, rows, columns).
+        to_ras: ``[4, 4]``; maps (column, row, slice, 1) of the plan to RAS mm.
+        warning: why the chosen axis may be the wrong one, or None.
+    """
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    to_ras: np.ndarray
+    warning: str | None = None
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """``[K, J, I, ...] -> [slices, rows, columns, ...]`` without a copy: writing into it writes into ``array``."""
+        kji = [2 - axis for axis in self.axes]
+        view = array.transpose(*kji, *range(3, array.ndim))
+        return view[tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)]
+
+
+def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "auto") -> SlicePlan:
+    """Choose the slice axis of ``volume`` and the reading direction of its slices.
+
+    Args:
+        volume: any orientation, oblique or not.
+        orientation: ``"axial"``, ``"coronal"`` or ``"sagittal"``: what the checkpoint's card asks for.
+        axis: ``"auto"`` takes the index axis closest to that orientation (a singleton axis always wins);
+            ``"i"``, ``"j"`` or ``"k"`` takes that one.
+
+    Returns:
+        A plan with columns running R to L and rows A to P (or, where a slice shows another plane, towards L, P or I).
+
+    Raises:
+        InputError: unknown ``axis``.
+    """
+    if axis != "auto" and axis not in tuple(AXIS_NAMES):
+        raise InputError(f"axis '{axis}' is not known; expected auto, i, j or k.")
+    directions = volume.ijk_to_ras[:3, :3] / np.asarray(volume.spacing)
+    anatomical = _anatomical_axes(directions)
+    wanted = anatomical.index(ANATOMICAL_AXES[orientation])
+    singletons = [index for index in range(3) if volume.size[index] == 1]
+    if axis != "auto":
+        slice_axis = AXIS_NAMES.index(axis)
+    elif singletons:
+        slice_axis = wanted if wanted in singletons else singletons[-1]
+    else:
+        slice_axis = wanted
+    column, row = sorted((index for index in range(3) if index != slice_axis), key=lambda index: anatomical[index])
+    # Towards L, P and I is against R, A and S; the order of the slices themselves stays that of the file.
+    flips = tuple(bool(directions[anatomical[index], index] > 0) for index in (row, column))
+    return _build(volume, (slice_axis, row, column), (False, *flips), axis)
+
+
+def _anatomical_axes(directions: np.ndarray) -> tuple[int, int, int]:
+    """For index axes i, j, k the RAS axis (0, 1, 2) each runs along, every one given once, closest in total."""
+    return max(permutations(range(3)), key=lambda order: sum(abs(directions[order[n], n]) for n in range(3)))
+
+
+def _build(
+    volume: VolumeImage, axes: tuple[int, int, int], flipped: tuple[bool, bool, bool], requested: str
+) -> SlicePlan:
+    size, spacing = volume.size, volume.spacing
+    index_to_ijk = np.zeros((4, 4))
+    index_to_ijk[3, 3] = 1
+    for position, axis, flip in zip((2, 1, 0), axes, flipped, strict=True):  # columns of the matrix: column, row, slice
+        index_to_ijk[axis, position] = -1 if flip else 1
+        index_to_ijk[axis, 3] = size[axis] - 1 if flip else 0
+    return SlicePlan(
+        axes=axes,
+        flipped=flipped,
+        shape=tuple(size[axis] for axis in axes),
+        spacing=tuple(spacing[axis] for axis in axes),
+        to_ras=volume.ijk_to_ras @ index_to_ijk,
+        warning=_acquisition_warning(volume, axes[0]) if requested == "auto" else None,
+    )
+
+
+def _acquisition_warning(volume: VolumeImage, slice_axis: int) -> str | None:
+    """A sentence when the volume was plainly acquired along another axis: spacing largest there and at least twice."""
+    coarse = int(np.argmax(volume.spacing))
+    others = [volume.spacing[index] for index in range(3) if index != coarse]
+    if coarse == slice_axis or volume.size[slice_axis] == 1 or volume.spacing[coarse] < 2 * max(others):
+        return None
+    return (
+        f"'{volume.name}' was acquired along axis {AXIS_NAMES[coarse]} ({volume.spacing[coarse]:.2f} mm between slices) "
+        f"but is cut along axis {AXIS_NAMES[slice_axis]}, the one closest to what the network was trained on; the "
+        f"result may be poor. Use axis '{AXIS_NAMES[coarse]}' to cut it as acquired."
+    )

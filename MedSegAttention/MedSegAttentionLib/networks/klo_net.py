@@ -1,0 +1,73 @@
+"""KLO-Net (Tian et al., arXiv 2512.13902; SPIE Medical Imaging 2026) and its ablation rows.
+
+A U-Net whose encoder blocks are cross-stage-partial (:mod:`.layers.csp`), with dynamic k-nearest-neighbour attention
+(:mod:`.layers.dynamic_knn_attention`) after level 4 and after the bottleneck. The output of level 4 with attention is
+also its skip connection.
+
+With one channel in and out, at the paper's widths: 7.684 M parameters before the two norm layers, and 13.424 G
+multiply-accumulates at 256 x 256 by the paper's counting (attention products left out; paper: 13.426 G).
+
+Ablation rows: ``csp=False, attention=False`` is :class:`~.unet.UNet`; each flag alone gives the two rows between.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .layers.csp import CSPBlock
+from .layers.dynamic_knn_attention import DynamicKNNAttention
+from .unet import DoubleConv, UNet
+
+STAGE_LEVELS = {"stage4": 3, "bottleneck": 4}
+"""Name of each attention stage -> the encoder level (0 = full resolution) it follows."""
+
+
+class KLONet(UNet):
+    """KLO-Net.
+
+    Args:
+        in_channels: channels of the picture (1 for MR and CT).
+        out_channels: ``K``, one logit map for each class.
+        width: channels of the first level (paper: 32); a multiple of 4, and of ``heads / 8``.
+        csp: cross-stage-partial encoder blocks, else double convolutions.
+        csp_depth: ``n``, bottlenecks of a block (paper: 3).
+        attention: dynamic k-NN attention at both stages.
+        heads, k_min, k_max, temperature: see :class:`~.layers.dynamic_knn_attention.DynamicKNNAttention`.
+
+    Attention maps, each ``[B, 1, h, w]``, ``h = H / 8`` at stage 4 and ``H / 16`` at the bottleneck:
+        ``tau_stage4``, ``tau_bottleneck``: tau in (0, 1), how densely a position attends. It is neither saliency nor
+        certainty.
+        ``k_stage4``, ``k_bottleneck``: number of neighbours used, over ``k_max``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int = 32,
+        csp: bool = True,
+        csp_depth: int = 3,
+        attention: bool = True,
+        heads: int = 8,
+        k_min: int = 8,
+        k_max: int = 64,
+        temperature: float = 1.0,
+    ) -> None:
+        block = partial(CSPBlock, depth=csp_depth) if csp else DoubleConv
+        super().__init__(in_channels, out_channels, width=width, encoder_block=block)
+        self.attention = nn.ModuleDict()
+        if attention:
+            for stage, level in STAGE_LEVELS.items():
+                self.attention[stage] = DynamicKNNAttention(self.widths[level], heads, k_min, k_max, temperature)
+
+    def encode_level(self, level: int, x: Tensor, attention: dict[str, Tensor]) -> Tensor:
+        """Encoder level ``level``, followed by its attention where it has one."""
+        x = self.encoder[level](x)
+        for stage, module in self.attention.items():
+            if STAGE_LEVELS[stage] == level:
+                x, attention[f"tau_{stage}"], attention[f"k_{stage}"] = module.attend(x)
+        return x

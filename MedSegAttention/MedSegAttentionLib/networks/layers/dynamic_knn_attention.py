@@ -1,0 +1,165 @@
+"""Dynamic k-nearest-neighbour attention with a learned tau, the mechanism of KLO-Net (arXiv 2512.13902, Methods).
+
+At each position a small gate predicts ``tau`` in (0, 1). The position then attends to its
+
+    k = min(N, max(k_min, min(k_max, floor(tau * k_max))))
+
+most similar positions (``N`` = number of positions) and to no others. The paper does not say how a gradient passes the
+``floor``; taken literally the gate would never learn. Here the backward pass sees a soft rank mask while the forward
+pass keeps the exact formula (a straight-through estimator):
+
+    m_r = sigmoid((clamp(tau * k_max, k_min, k_max) - r - 1/2) / T),   r = rank of the neighbour, 0 = most similar
+
+Left open by the paper and settled here: 8 heads that share one tau, scaled dot product as similarity, self included,
+``k_min`` 8 and ``k_max`` 64, pre-norm residual form, a gate of 1x1 convolutions ``C -> C/4 -> 1`` (the width that
+reproduces the published 13.426 G).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+CLAMP_LEAK = 0.1
+"""Share of the gradient that passes where ``tau * k_max`` lies outside ``[k_min, k_max]``, so that no gate gets stuck."""
+
+
+class GatedAttention(NamedTuple):
+    """What one pass of :class:`DynamicKNNAttention` gives.
+
+    Attributes:
+        features: ``[B, C, h, w]``, the input plus what was attended to.
+        tau: ``[B, 1, h, w]`` in (0, 1), the attention density asked for at each position.
+        k_share: ``[B, 1, h, w]`` in (0, 1], the number of neighbours really used over ``k_max``.
+    """
+
+    features: Tensor
+    tau: Tensor
+    k_share: Tensor
+
+
+class DynamicKNNAttention(nn.Module):
+    """Self-attention in which every position attends to its own number of nearest neighbours.
+
+    Args:
+        channels: ``C``; a multiple of ``heads`` and of 4.
+        heads: number of attention heads; all share one tau map.
+        k_min: fewest neighbours of a position.
+        k_max: most neighbours of a position.
+        temperature: ``T`` of the soft rank mask used in the backward pass, in ranks.
+
+    Shape:
+        ``[B, C, h, w] -> [B, C, h, w]``
+    """
+
+    def __init__(
+        self, channels: int, heads: int = 8, k_min: int = 8, k_max: int = 64, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"channels must be a multiple of heads; got channels={channels}, heads={heads}")
+        if not 1 <= k_min <= k_max:
+            raise ValueError(f"expected 1 <= k_min <= k_max; got k_min={k_min}, k_max={k_max}")
+        self.heads, self.k_min, self.k_max, self.temperature = heads, k_min, k_max, temperature
+        self.norm = nn.GroupNorm(1, channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
+        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.gate = nn.Sequential(
+            nn.Conv2d(channels, channels // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(channels // 4, 1, 1)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial weights: tau starts near 1/2 and the branch starts small but not at zero.
+
+        At exactly zero the output convolution would pass no gradient to the gate.
+        """
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.trunc_normal_(self.out.weight, std=1e-2)
+        nn.init.kaiming_normal_(self.gate[0].weight, nonlinearity="relu")
+        nn.init.xavier_uniform_(self.gate[2].weight)
+        nn.init.zeros_(self.gate[0].bias)
+        nn.init.zeros_(self.gate[2].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w] -> [B, C, h, w]``."""
+        return self.attend(x).features
+
+    def attend(self, x: Tensor) -> GatedAttention:
+        """The pass with its maps; see :class:`GatedAttention`."""
+        batch, channels, height, width = x.shape
+        normed = self.norm(x)
+        tau = self.predict_tau(normed)
+        query, key, value = self._heads(normed)
+        weights, index = self._sparse_weights(query @ key.transpose(-2, -1), tau)
+        positions = height * width
+        dense = weights.new_zeros(batch, self.heads, positions, positions).scatter(-1, index, weights)
+        attended = (dense.to(value.dtype) @ value).transpose(-2, -1).reshape(batch, channels, height, width)
+        k_share = self.neighbours(tau, positions).to(tau.dtype) / self.k_max
+        return GatedAttention(x + self.out(attended), tau, k_share)
+
+    def predict_tau(self, normed: Tensor) -> Tensor:
+        """``[B, C, h, w]`` (after the norm) ``-> [B, 1, h, w]`` in (0, 1), float32."""
+        return torch.sigmoid(self.gate(normed).float())
+
+    def neighbours(self, tau: Tensor, positions: int) -> Tensor:
+        """``k = min(N, max(k_min, min(k_max, floor(tau k_max))))`` for each element of ``tau``, as int64."""
+        return torch.floor(tau * self.k_max).long().clamp(self.k_min, self.k_max).clamp(max=positions)
+
+    def row(self, x: Tensor, position: tuple[int, int]) -> Tensor:
+        """Attention of one position to all others.
+
+        Args:
+            x: ``[B, C, h, w]``, the input of the layer.
+            position: (row, column) on the layer's own ``h x w`` grid.
+
+        Returns:
+            ``[B, 1, h, w]``, the mean over heads; non-negative, sums to 1 over the grid.
+        """
+        batch, _, height, width = x.shape
+        token = position[0] * width + position[1]
+        normed = self.norm(x)
+        tau = self.predict_tau(normed).flatten(2)[..., token : token + 1].unsqueeze(-1)
+        query, key, _ = self._heads(normed)
+        weights, index = self._sparse_weights(query[:, :, token : token + 1] @ key.transpose(-2, -1), tau)
+        dense = weights.new_zeros(batch, self.heads, 1, height * width).scatter(-1, index, weights)
+        return dense.mean(dim=1).reshape(batch, 1, height, width)
+
+    def _heads(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (already scaled), key and value, each ``[B, heads, N, C / heads]``."""
+        batch, channels, height, width = normed.shape
+        head_width = channels // self.heads
+        qkv = self.qkv(normed).reshape(batch, 3, self.heads, head_width, height * width).transpose(-2, -1)
+        query, key, value = qkv.unbind(1)
+        return query * head_width**-0.5, key, value
+
+    def _sparse_weights(self, scores: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of the nearest neighbours and where they are.
+
+        Args:
+            scores: ``[B, heads, n, N]`` similarities of ``n`` positions to all ``N``.
+            tau: ``[B, 1, ...]`` with ``n`` elements per image.
+
+        Returns:
+            weights ``[B, heads, n, min(k_max, N)]``, float32, summing to 1, exactly 0 from rank k on; and their
+            indices among the ``N`` positions, same shape.
+        """
+        positions = scores.shape[-1]
+        values, index = scores.topk(min(self.k_max, positions), dim=-1, sorted=True)
+        values = values.float()
+        mask = self._rank_mask(tau.flatten(2).unsqueeze(-1), values.shape[-1], positions)
+        weights = torch.exp(values - values[..., :1]) * mask
+        return weights / weights.sum(dim=-1, keepdim=True), index
+
+    def _rank_mask(self, tau: Tensor, ranks: int, positions: int) -> Tensor:
+        """``[B, 1, n, ranks]``: 1 below rank k and 0 from it on; its gradient is that of the soft mask."""
+        rank = torch.arange(ranks, device=tau.device)
+        hard = (rank < self.neighbours(tau, positions)).to(tau.dtype)
+        if not (self.training and torch.is_grad_enabled()):
+            return hard
+        wanted = tau * self.k_max
+        wanted = wanted.clamp(self.k_min, self.k_max) + CLAMP_LEAK * (wanted - wanted.detach())
+        soft = torch.sigmoid((wanted - rank - 0.5) / self.temperature)
+        return hard + soft - soft.detach()

@@ -1,0 +1,1 @@
+"""Training, evaluation and benchmarks of MedSegAttention. Does not ship with the extension."""

@@ -1,0 +1,90 @@
+"""The settings of one training run, read from a JSON file; names no path."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from MedSegAttentionLib.data.errors import InputError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training at one resolution: how slices are fitted (see the card) and for how many epochs."""
+
+    fit: dict
+    epochs: int
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a run.
+
+    Attributes:
+        checkpoint: name of the checkpoint that comes out.
+        task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+        network: ``{"name": ..., **options}`` of :func:`~MedSegAttentionLib.networks.build_network`.
+        classes: names of the classes, in the order of the output channels.
+        in_channels: 1 for grey, 3 for colour.
+        intensity: see :func:`~MedSegAttentionLib.inference.intensity.normalise`.
+        stages: resolutions, in order; the last one is what the checkpoint is used with.
+        augmentation: see :func:`~.augmentation.training_transform`.
+        epoch_slices: slices drawn in an epoch, those without any class ``background_weight`` times as often.
+        validation_share: share of the training cases kept aside to select the best epoch.
+        tau_budget: weight of ``(mean tau - 1/2)^2`` in the loss.
+        ema: decay of the averaged weights, per step.
+    """
+
+    checkpoint: str
+    task: str
+    network: dict
+    classes: list[str]
+    intensity: dict
+    stages: list[Stage]
+    in_channels: int = 1
+    augmentation: dict = field(default_factory=dict)
+    epoch_slices: int = 512
+    background_weight: float = 0.3
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup_steps: int = 100
+    ema: float = 0.99
+    tau_budget: float = 0.0
+    validation_share: float = 0.15
+    seed: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages together."""
+        return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def out_channels(self) -> int:
+        """One sigmoid channel for one class; background and classes with a softmax otherwise."""
+        return 1 if len(self.classes) == 1 else 1 + len(self.classes)
+
+    def stage_at(self, epoch: int) -> int:
+        """Index of the stage that ``epoch`` (from 0) belongs to."""
+        for index, stage in enumerate(self.stages):
+            if epoch < stage.epochs:
+                return index
+            epoch -= stage.epochs
+        return len(self.stages) - 1
+
+
+def read_config(path: str | Path) -> TrainingConfig:
+    """Read a JSON file; raises :class:`InputError` for a missing file, unknown or missing settings."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"training configuration '{path}' does not exist; see MedSegAttentionTraining/configs.")
+    values = json.loads(path.read_text(encoding="utf-8"))
+    known = {item.name for item in fields(TrainingConfig)}
+    if unknown := sorted(set(values) - known):
+        raise InputError(f"'{path}' has unknown settings {unknown}; expected some of {sorted(known)}.")
+    values["stages"] = [Stage(**stage) for stage in values.get("stages", [])]
+    try:
+        return TrainingConfig(**values)
+    except TypeError as error:
+        raise InputError(f"'{path}': {error}") from error

@@ -1,0 +1,221 @@
+"""The training loop: resumable, seeded, one checkpoint an epoch, selection on a part of the training cases."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import DataLoader, Dataset, set_track_meta
+from monai.losses import DiceCELoss
+from monai.utils import set_determinism
+from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import WeightedRandomSampler
+from tqdm import tqdm
+
+from MedSegAttentionLib.networks import build_network
+
+from .augmentation import training_transform
+from .cases import DataFolder
+from .config import TrainingConfig
+from .slices import fitted_slices
+
+logger = logging.getLogger(__name__)
+LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best", "tau_mean", "seconds")
+
+
+@dataclass
+class Options:
+    """How a run is carried out, apart from what it trains: device, CPU threads, precision, steps (for a trial)."""
+
+    device: str = "cpu"
+    threads: int | None = None
+    bfloat16: bool = False
+    max_steps: int | None = None
+
+
+def split_cases(data: DataFolder, share: float, seed: int) -> tuple[DataFolder, DataFolder]:
+    """Training and selection part of the cases, drawn by case with ``seed``; at least one case in each."""
+    names = [case.name for case in data.cases]
+    random.Random(seed).shuffle(names)
+    kept = set(names[: max(1, round(share * len(names)))])
+    parts = ([c for c in data.cases if c.name not in kept], [c for c in data.cases if c.name in kept])
+    return tuple(DataFolder(data.path, data.labels, data.spacing_is_real, tuple(part)) for part in parts)
+
+
+class Trainer:
+    """Trains one configuration in one output folder.
+
+    Writes ``last.pt`` (everything needed to go on), ``best.safetensors`` (averaged weights of the epoch with the best
+    Dice on the selection part, at the last stage's resolution), ``log.csv`` and ``learning_curve.png``.
+    """
+
+    def __init__(self, config: TrainingConfig, data: list[DataFolder], output: Path, options: Options) -> None:
+        set_determinism(config.seed)
+        set_track_meta(False)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self.config, self.output, self.options = config, output, options
+        self.parts = [split_cases(folder, config.validation_share, config.seed) for folder in data]
+        self.device = torch.device(options.device)
+        options_of_network = {key: value for key, value in config.network.items() if key != "name"}
+        self.network = build_network(
+            config.network["name"],
+            in_channels=config.in_channels,
+            out_channels=config.out_channels,
+            **options_of_network,
+        ).to(self.device, memory_format=torch.channels_last)
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        single = config.out_channels == 1
+        self.loss = DiceCELoss(
+            sigmoid=single, softmax=not single, to_onehot_y=not single, include_background=single, batch=True
+        )
+        self.epoch, self.step, self.best, self.stage = 0, 0, -1.0, -1
+        output.mkdir(parents=True, exist_ok=True)
+        if (output / "last.pt").is_file():
+            self._resume()
+
+    def run(self) -> Path:
+        """Train to the end; returns the file of the best weights."""
+        while self.epoch < self.config.epochs and not self._out_of_steps():
+            stage = self.config.stage_at(self.epoch)
+            if stage != self.stage:
+                self._enter_stage(stage)
+            self._train_epoch()
+        return self.output / "best.safetensors"
+
+    def _out_of_steps(self) -> bool:
+        return self.options.max_steps is not None and self.step >= self.options.max_steps
+
+    def _enter_stage(self, stage: int) -> None:
+        """Cut and fit the slices for the resolution of ``stage``; a new stage selects its best epoch anew."""
+        if self.stage != -1:
+            self.best = -1.0
+        self.stage = stage
+        config, fit = self.config, self.config.stages[stage].fit
+        transform = training_transform(config.augmentation, fit["size"])
+        items, weights, self.selection = [], [], []
+        for training, selection in self.parts:
+            for case in tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5):
+                images, labels = fitted_slices(training, case, config.classes, config.intensity, fit)
+                items += [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
+                weights += [1.0 if label.any() else config.background_weight for label in labels]
+            self.selection += [fitted_slices(selection, c, config.classes, config.intensity, fit) for c in selection.cases]
+        self.dataset = Dataset(items, transform)
+        self.transform, self.weights = transform, weights
+
+    def _train_epoch(self) -> None:
+        config = self.config
+        # Seeding by epoch makes a resumed run draw what an unbroken one would have drawn.
+        set_determinism(config.seed + 1000 * (self.epoch + 1))
+        self.transform.set_random_state(config.seed + 1000 * (self.epoch + 1))
+        sampler = WeightedRandomSampler(self.weights, config.epoch_slices)
+        loader = DataLoader(self.dataset, batch_size=config.batch_size, sampler=sampler, drop_last=True)
+        self.network.train()
+        losses, taus = [], []
+        progress = tqdm(loader, desc=f"epoch {self.epoch + 1}/{config.epochs}", mininterval=5)
+        for batch in progress:
+            loss, tau = self._step(batch["image"], batch["label"])
+            losses.append(loss)
+            taus.append(tau)
+            progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+            if self._out_of_steps():
+                break
+        dice = self.select()
+        self.epoch += 1
+        self._save(float(np.mean(losses)), dice, float(np.mean(taus)), progress.format_dict["elapsed"])
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        images = images.to(self.device, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
+            output = self.network.forward_with_attention(images)
+        loss = self.loss(output.logits.float(), labels.to(self.device).float())
+        taus = [value.mean() for name, value in output.attention.items() if name.startswith("tau_")]
+        if self.config.tau_budget and taus:
+            loss = loss + self.config.tau_budget * sum((tau - 0.5) ** 2 for tau in taus)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; lower the learning rate")
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.network)
+        self.step += 1
+        return loss.item(), float(np.mean([tau.item() for tau in taus])) if taus else math.nan
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up, then a cosine to 1 % over all stages."""
+        config = self.config
+        total = config.epochs * (config.epoch_slices // config.batch_size)
+        warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total))))
+
+    @torch.inference_mode()
+    def select(self) -> float:
+        """Mean over selection cases of the mean Dice over the classes each contains, on the canvas."""
+        self.averaged.eval()
+        scores = []
+        for images, labels in self.selection:
+            predicted = []
+            for part in images.split(8):
+                logits = self.averaged(part.to(self.device, memory_format=torch.channels_last))
+                predicted.append((logits > 0).byte() if logits.shape[1] == 1 else logits.argmax(1, keepdim=True).byte())
+            found = torch.cat(predicted).cpu()
+            scores.append(np.mean([_dice(found == value, labels == value) for value in labels.unique() if value]))
+        return float(np.mean(scores))
+
+    def _save(self, loss: float, dice: float, tau: float, seconds: float) -> None:
+        if dice > self.best:
+            self.best = dice
+            weights = {name: value.contiguous() for name, value in self.averaged.module.state_dict().items()}
+            save_file(weights, self.output / "best.safetensors")
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "stage": self.stage,
+        }
+        torch.save(state, self.output / "last.tmp")
+        (self.output / "last.tmp").replace(self.output / "last.pt")
+        size = self.config.stages[self.stage].fit["size"]
+        row = (self.epoch, self.stage, size, self._learning_rate(), loss, dice, self.best, tau, seconds)
+        write_header = not (self.output / "log.csv").is_file()
+        with open(self.output / "log.csv", "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if write_header:
+                writer.writerow(LOG_FIELDS)
+            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+        logger.info("epoch %d: loss %.4f, selection Dice %.4f (best %.4f), tau %.3f", self.epoch, loss, dice, self.best, tau)
+
+    def _resume(self) -> None:
+        state = torch.load(self.output / "last.pt", map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
+        if self.config.stage_at(self.epoch) == state["stage"]:
+            self.stage = -1
+        else:
+            self.best = -1.0
+        logger.info("going on after epoch %d", self.epoch)
+
+
+def _dice(found: torch.Tensor, reference: torch.Tensor) -> float:
+    return float(2 * (found & reference).sum() / (found.sum() + reference.sum()).clamp(min=1))

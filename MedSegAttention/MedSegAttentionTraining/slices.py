@@ -1,0 +1,33 @@
+"""Training slices: cut, oriented, normalised and fitted by the very code that inference uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from MedSegAttentionLib.inference.fitting import plan_fit
+from MedSegAttentionLib.inference.intensity import normalise
+from MedSegAttentionLib.inference.slicing import plan_slices
+
+from .cases import Case, DataFolder, read_case
+
+
+def fitted_slices(
+    data: DataFolder, case: Case, classes: list[str], intensity: dict, fit: dict
+) -> tuple[Tensor, Tensor]:
+    """All slices of a case on the canvas.
+
+    Returns:
+        images ``[S, C, size, size]`` float32 and labels ``[S, 1, size, size]`` uint8.
+    """
+    volume, mask = read_case(data, case, classes)
+    plan = plan_slices(volume)
+    images = plan.view(normalise(volume.array, intensity))
+    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
+    labels = plan.view(mask)[:, None]
+    placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True)
+    return (
+        placed.to_canvas(torch.from_numpy(np.ascontiguousarray(images))),
+        placed.to_canvas(torch.from_numpy(np.ascontiguousarray(labels)), label=True),
+    )
