@@ -26,7 +26,9 @@ def training_transform(settings: dict, size: int) -> mt.Compose:
     if scale := get("scale"):
         low, high = scale
         steps.append(
-            mt.RandZoomd(KEYS, prob=0.8, min_zoom=low, max_zoom=high, mode=("bilinear", "nearest"), padding_mode="constant")
+            mt.RandZoomd(
+                KEYS, prob=0.8, min_zoom=low, max_zoom=high, mode=("bilinear", "nearest"), padding_mode="constant"
+            )
         )
     steps.append(
         mt.RandAffined(
@@ -68,5 +70,3 @@ def _intensity_steps(settings: dict) -> list:
     if noise := get("noise"):
         steps.append(mt.RandGaussianNoised("image", prob=0.3, std=noise))
     return steps
-
-

@@ -63,35 +63,50 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
         InputError: something is missing, or the split leaves no case.
     """
     folder = Path(folder).resolve()
-    description = folder / "dataset.json"
-    if not description.is_file():
-        raise InputError(f"'{description}' does not exist; expected a folder with images/, masks/ or labels/ and it.")
-    about = json.loads(description.read_text(encoding="utf-8"))
-    labels = {
-        name.lower(): tuple(value) if isinstance(value, list) else (value,)
-        for name, value in about["labels"].items()
-        if name.lower() != "background"
-    }
-    wanted = None if split is None else _names_of_split(folder, split, splits)
+    labels, spacing_is_real = _description(folder / "dataset.json")
     masks = {stem_of(path): path for sub in ("masks", "labels") for path in (folder / sub).glob("*") if is_image(path)}
-    cases = []
-    for image in sorted(path for path in (folder / "images").glob("*") if is_image(path)):
-        name = stem_of(image)
-        if wanted is None or name in wanted:
-            if name not in masks:
-                raise InputError(f"'{image}' has no mask of the same name in '{folder}/masks' or '{folder}/labels'.")
-            cases.append(Case(name, image, masks[name]))
-    if not cases:
-        raise InputError(f"'{folder}' has no case{f' of split {split!r}' if split else ''}; check images/ and --splits.")
-    return DataFolder(folder, labels, bool(about.get("spacing_is_real", True)), tuple(cases))
+    images = {stem_of(path): path for path in sorted((folder / "images").glob("*")) if is_image(path)}
+    names = list(images) if split is None else _names_of_split(folder, split, splits, list(images))
+    if not names:
+        raise InputError(
+            f"'{folder}' has no case{f' of split {split!r}' if split else ''}; check images/ and --splits."
+        )
+    if lacking := [name for name in names if name not in masks]:
+        raise InputError(
+            f"'{images[lacking[0]]}' has no mask of the same name in '{folder}/masks' or '{folder}/labels'."
+        )
+    cases = tuple(Case(name, images[name], masks[name]) for name in names)
+    return DataFolder(folder, labels, spacing_is_real, cases)
 
 
-def _names_of_split(folder: Path, split: str, splits: str | Path | None) -> set[str]:
-    if splits is None:
-        raise InputError(f"split '{split}' needs --splits FILE.csv with the columns dataset, case, split.")
+def _description(path: Path) -> tuple[dict[str, tuple[int, ...]], bool]:
+    """Class values and whether spacing is real, from ``dataset.json``."""
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        labels = {
+            name.lower(): tuple(value) if isinstance(value, list) else (value,)
+            for name, value in about["labels"].items()
+            if name.lower() != "background"
+        }
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"'{path}' cannot be used ({type(error).__name__}: {error}); expected a folder with images/, masks/ or "
+            'labels/, and this file with "labels": {class name: value}.'
+        ) from error
+    return labels, bool(about.get("spacing_is_real", True))
+
+
+def _names_of_split(folder: Path, split: str, splits: str | Path | None, images: list[str]) -> list[str]:
+    """Stems of the images of ``split``; a case may also be named by the part of the stem before its last ``_``."""
+    if splits is None or not Path(splits).is_file():
+        raise InputError(f"split '{split}' needs --splits FILE with columns dataset, case, split; got {splits}.")
     with open(splits, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return {row["case"] for row in rows if row["split"] == split and folder.as_posix().endswith("/" + row["dataset"])}
+    wanted = [r["case"] for r in rows if r["split"] == split and folder.as_posix().endswith("/" + r["dataset"])]
+    by_case = {name.rpartition("_")[0]: name for name in images} | {name: name for name in images}
+    if missing := [case for case in wanted if case not in by_case]:
+        raise InputError(f"'{folder}/images' lacks {len(missing)} cases of split '{split}', '{missing[0]}' among them.")
+    return sorted(by_case[case] for case in wanted)
 
 
 def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeImage, np.ndarray]:
@@ -103,4 +118,6 @@ def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeI
             f"mask '{case.mask}' has shape {list(labels.shape)}; expected that of its image, "
             f"{list(image.array.shape[:3])}."
         )
+    if not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
+        raise InputError(f"mask '{case.mask}' lies elsewhere than its image; expected the same origin and axes.")
     return image, data.masks(labels, classes)

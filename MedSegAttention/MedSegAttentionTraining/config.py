@@ -27,7 +27,7 @@ class TrainingConfig:
         network: ``{"name": ..., **options}`` of :func:`~MedSegAttentionLib.networks.build_network`.
         classes: names of the classes, in the order of the output channels.
         in_channels: 1 for grey, 3 for colour.
-        intensity: see :func:`~MedSegAttentionLib.inference.intensity.normalise`.
+        intensity: see :func:`~MedSegAttentionLib.inference.intensity.measure`.
         stages: resolutions, in order; the last one is what the checkpoint is used with.
         augmentation: see :func:`~.augmentation.training_transform`.
         epoch_slices: slices drawn in an epoch, those without any class ``background_weight`` times as often.

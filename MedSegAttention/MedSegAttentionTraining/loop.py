@@ -7,6 +7,7 @@ import logging
 import math
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from MedSegAttentionLib.networks import build_network
 from .augmentation import training_transform
 from .cases import DataFolder
 from .config import TrainingConfig
+from .curves import draw_learning_curve
 from .slices import fitted_slices
 
 logger = logging.getLogger(__name__)
@@ -71,9 +73,7 @@ class Trainer:
             out_channels=config.out_channels,
             **options_of_network,
         ).to(self.device, memory_format=torch.channels_last)
-        self.averaged = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True
-        )
+        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -107,11 +107,12 @@ class Trainer:
         transform = training_transform(config.augmentation, fit["size"])
         items, weights, self.selection = [], [], []
         for training, selection in self.parts:
+            read = partial(fitted_slices, classes=config.classes, intensity=config.intensity, fit=fit)
             for case in tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5):
-                images, labels = fitted_slices(training, case, config.classes, config.intensity, fit)
+                images, labels = read(training, case)
                 items += [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
                 weights += [1.0 if label.any() else config.background_weight for label in labels]
-            self.selection += [fitted_slices(selection, c, config.classes, config.intensity, fit) for c in selection.cases]
+            self.selection += [read(selection, case) for case in selection.cases]
         self.dataset = Dataset(items, transform)
         self.transform, self.weights = transform, weights
 
@@ -175,7 +176,7 @@ class Trainer:
                 logits = self.averaged(part.to(self.device, memory_format=torch.channels_last))
                 predicted.append((logits > 0).byte() if logits.shape[1] == 1 else logits.argmax(1, keepdim=True).byte())
             found = torch.cat(predicted).cpu()
-            scores.append(np.mean([_dice(found == value, labels == value) for value in labels.unique() if value]))
+            scores += [np.mean([_dice(found == v, labels == v) for v in labels.unique() if v])] if labels.any() else []
         return float(np.mean(scores))
 
     def _save(self, loss: float, dice: float, tau: float, seconds: float) -> None:
@@ -202,7 +203,8 @@ class Trainer:
             if write_header:
                 writer.writerow(LOG_FIELDS)
             writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
-        logger.info("epoch %d: loss %.4f, selection Dice %.4f (best %.4f), tau %.3f", self.epoch, loss, dice, self.best, tau)
+        draw_learning_curve(self.output / "log.csv", self.output / "learning_curve.png")
+        logger.info("epoch %d: loss %.4f, selection Dice %.4f (best %.4f)", self.epoch, loss, dice, self.best)
 
     def _resume(self) -> None:
         state = torch.load(self.output / "last.pt", map_location=self.device, weights_only=True)

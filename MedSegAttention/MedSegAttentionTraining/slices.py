@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from MedSegAttentionLib.inference.fitting import plan_fit
-from MedSegAttentionLib.inference.intensity import normalise
+from MedSegAttentionLib.inference.intensity import measure
 from MedSegAttentionLib.inference.slicing import plan_slices
 
 from .cases import Case, DataFolder, read_case
@@ -23,7 +23,7 @@ def fitted_slices(
     """
     volume, mask = read_case(data, case, classes)
     plan = plan_slices(volume)
-    images = plan.view(normalise(volume.array, intensity))
+    images = plan.view(measure(volume.array, intensity)(volume.array))
     images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
     labels = plan.view(mask)[:, None]
     placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True)

@@ -42,7 +42,7 @@ class Card:
         activation: ``sigmoid`` (one channel) or ``softmax`` (channel 0 is background).
         labels: the classes, in the order of the output channels.
         orientation: ``axial``, ``coronal`` or ``sagittal``: how slices are cut.
-        intensity: see :func:`~..inference.intensity.normalise`.
+        intensity: see :func:`~..inference.intensity.measure`.
         fit: see :func:`~..inference.fitting.plan_fit`.
         expects: ``{"minimum": [low, high], "maximum": [low, high]}``: where the smallest and the largest value of a
             volume (clipped to the window, for CT) must lie; null for no bound.

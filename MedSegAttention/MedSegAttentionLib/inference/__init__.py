@@ -1,0 +1,1 @@
+"""VolumeImage in, SliceResults out. Knows neither MRML nor Qt."""

@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
+SAMPLED_VOXELS = 4_000_000
+"""Statistics of a larger volume come from every n-th voxel, so that at most about this many are looked at."""
 
-def normalise(array: np.ndarray, how: dict) -> np.ndarray:
-    """Normalise a whole volume (never a slice alone, so that slices stay comparable).
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Clips to [low, high], then ``(value - offset) / scale``. What a slice is padded with is 0 after it.
+
+    Attributes:
+        low, high: bounds in the volume's own unit.
+        offset: what becomes 0, same unit.
+        scale: what becomes 1 above it, same unit, positive.
+    """
+
+    low: float
+    high: float
+    offset: float
+    scale: float
+
+    def __call__(self, array: np.ndarray) -> np.ndarray:
+        """Any shape and number type to float32 of the same shape."""
+        clipped = np.clip(array, self.low, self.high).astype(np.float32)
+        clipped -= np.float32(self.offset)
+        clipped /= np.float32(self.scale)
+        return clipped
+
+
+def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
+    """The normaliser of a whole volume (never of one slice, so that slices stay comparable).
 
     Args:
-        array: any shape and number type.
+        array: the volume, any shape.
         how: from the card. ``{"method": "zscore", "percentiles": [0.5, 99.5]}`` clips to those percentiles of the
             volume, then subtracts the mean and divides by the standard deviation; ``{"method": "window", "low": a,
-            "high": b}`` maps [a, b] to [0, 1] and clips. In both, 0 is what a slice is padded with.
+            "high": b}`` maps [a, b] to [0, 1].
 
-    Returns:
-        float32, same shape.
+    Raises:
+        ValueError: unknown method.
     """
     if how["method"] == "window":
         low, high = float(how["low"]), float(how["high"])
-        scaled = np.clip(array, low, high).astype(np.float32)
-        return (scaled - np.float32(low)) / np.float32(high - low)
+        return Normaliser(low, high, low, high - low)
     if how["method"] == "zscore":
-        low, high = np.percentile(array, how["percentiles"])
-        clipped = np.clip(array, low, high).astype(np.float32)
-        deviation = float(clipped.std())
-        return (clipped - clipped.mean()) / np.float32(deviation if deviation > 0 else 1.0)
+        sample = array.reshape(-1)[:: max(1, array.size // SAMPLED_VOXELS)]
+        low, high = np.percentile(sample, how["percentiles"])
+        clipped = np.clip(sample, low, high).astype(np.float32)
+        return Normaliser(float(low), float(high), float(clipped.mean()), float(clipped.std()) or 1.0)
     raise ValueError(f"normalisation method '{how['method']}' is not known; expected window or zscore")

@@ -106,7 +106,7 @@ def _acquisition_warning(volume: VolumeImage, slice_axis: int) -> str | None:
     if coarse == slice_axis or volume.size[slice_axis] == 1 or volume.spacing[coarse] < 2 * max(others):
         return None
     return (
-        f"'{volume.name}' was acquired along axis {AXIS_NAMES[coarse]} ({volume.spacing[coarse]:.2f} mm between slices) "
-        f"but is cut along axis {AXIS_NAMES[slice_axis]}, the one closest to what the network was trained on; the "
+        f"'{volume.name}' was acquired along axis {AXIS_NAMES[coarse]} ({volume.spacing[coarse]:.2f} mm between slices)"
+        f" but is cut along axis {AXIS_NAMES[slice_axis]}, the one closest to what the network was trained on; the "
         f"result may be poor. Use axis '{AXIS_NAMES[coarse]}' to cut it as acquired."
     )

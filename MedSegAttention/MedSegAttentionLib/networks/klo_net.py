@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from .layers.csp import CSPBlock
@@ -66,8 +65,37 @@ class KLONet(UNet):
 
     def encode_level(self, level: int, x: Tensor, attention: dict[str, Tensor]) -> Tensor:
         """Encoder level ``level``, followed by its attention where it has one."""
-        x = self.encoder[level](x)
+        x = super().encode_level(level, x, attention)
         for stage, module in self.attention.items():
             if STAGE_LEVELS[stage] == level:
                 x, attention[f"tau_{stage}"], attention[f"k_{stage}"] = module.attend(x)
         return x
+
+    def attention_grid(self, size: tuple[int, int], stage: str) -> tuple[int, int]:
+        """(rows, columns) of the maps of ``stage`` for a picture of ``size`` (H, W)."""
+        cell = 2 ** STAGE_LEVELS[stage]
+        return tuple(-(-side // self.stride) * self.stride // cell for side in size)
+
+    def attention_row(self, x: Tensor, stage: str, position: tuple[int, int]) -> Tensor:
+        """Attention of one position to all others, mean over heads.
+
+        Args:
+            x: ``[B, in_channels, H, W]``.
+            stage: ``"stage4"`` or ``"bottleneck"``.
+            position: (row, column) on the grid of that stage.
+
+        Returns:
+            ``[B, 1, h, w]``, non-negative, summing to 1 over the grid.
+
+        Raises:
+            ValueError: unknown stage, or a position off its grid.
+        """
+        if stage not in self.attention:
+            raise ValueError(f"stage '{stage}' has no attention; expected one of {list(self.attention)}")
+        rows, columns = self.attention_grid(x.shape[-2:], stage)
+        if not (0 <= position[0] < rows and 0 <= position[1] < columns):
+            raise ValueError(f"position {position} lies off the {rows} x {columns} grid of stage '{stage}'")
+        x = self.padded(x)
+        for level in range(STAGE_LEVELS[stage]):
+            x = self.encode_level(level, x, {})
+        return self.attention[stage].row(UNet.encode_level(self, STAGE_LEVELS[stage], x, {}), position)

@@ -81,13 +81,11 @@ class UNet(nn.Module):
 
     def forward_with_attention(self, x: Tensor) -> SegmentationOutput:
         """Logits, and the maps of the levels that have attention (none in a plain U-Net)."""
-        height, width = self._check(x)
-        x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        height, width = x.shape[-2:]
+        x = self.padded(x)
         attention: dict[str, Tensor] = {}
-        skips = []
+        skips: list[Tensor] = []
         for level in range(LEVELS):
-            if level:
-                x = F.max_pool2d(x, 2)
             x = self.encode_level(level, x, attention)
             skips.append(x)
         skips.pop()
@@ -97,13 +95,20 @@ class UNet(nn.Module):
         return SegmentationOutput(self.head(x)[..., :height, :width], attention)
 
     def encode_level(self, level: int, x: Tensor, attention: dict[str, Tensor]) -> Tensor:
-        """Run encoder level ``level`` (0 = full resolution); a network with attention adds its maps to ``attention``."""
-        return self.encoder[level](x)
+        """Encoder level ``level`` (0 = full resolution) on the output of the level before it.
 
-    def _check(self, x: Tensor) -> tuple[int, int]:
+        A network with attention adds its maps to ``attention``.
+        """
+        return self.encoder[level](F.max_pool2d(x, 2) if level else x)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """``[B, in_channels, H, W]`` to the next multiples of the stride; raises ValueError for another shape."""
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[-2:]) < 2 * self.stride:
             raise ValueError(
                 f"{type(self).__name__} takes [B, {self.in_channels}, H, W] with H and W of at least "
                 f"{2 * self.stride}; got {list(x.shape)}"
             )
-        return x.shape[-2], x.shape[-1]
+        height, width = x.shape[-2:]
+        if height % self.stride or width % self.stride:
+            x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+        return x

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 CLAMP_LEAK = 0.1
-"""Share of the gradient that passes where ``tau * k_max`` lies outside ``[k_min, k_max]``, so that no gate gets stuck."""
+"""Share of the gradient that passes where ``tau * k_max`` lies outside ``[k_min, k_max]``: no gate gets stuck."""
 
 
 class GatedAttention(NamedTuple):
@@ -64,8 +64,8 @@ class DynamicKNNAttention(nn.Module):
             raise ValueError(f"expected 1 <= k_min <= k_max; got k_min={k_min}, k_max={k_max}")
         self.heads, self.k_min, self.k_max, self.temperature = heads, k_min, k_max, temperature
         self.norm = nn.GroupNorm(1, channels)
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
-        self.out = nn.Conv2d(channels, channels, 1, bias=False)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
         self.gate = nn.Sequential(
             nn.Conv2d(channels, channels // 4, 1), nn.ReLU(inplace=True), nn.Conv2d(channels // 4, 1, 1)
         )
@@ -80,8 +80,8 @@ class DynamicKNNAttention(nn.Module):
         nn.init.trunc_normal_(self.out.weight, std=1e-2)
         nn.init.kaiming_normal_(self.gate[0].weight, nonlinearity="relu")
         nn.init.xavier_uniform_(self.gate[2].weight)
-        nn.init.zeros_(self.gate[0].bias)
-        nn.init.zeros_(self.gate[2].bias)
+        for convolution in (self.qkv, self.out, self.gate[0], self.gate[2]):
+            nn.init.zeros_(convolution.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, h, w] -> [B, C, h, w]``."""

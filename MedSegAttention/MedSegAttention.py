@@ -1,0 +1,320 @@
+"""What 3D Slicer loads: the module's description, its panel and its logic. The work is done in MedSegAttentionLib."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+import slicer
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+if hasattr(getattr(slicer, "modules", None), "medsegattention"):
+    # Slicer is reloading this file: it executes this file alone, so the library behind it must be forgotten first.
+    for _name in [name for name in sys.modules if name.split(".")[0] == "MedSegAttentionLib"]:
+        del sys.modules[_name]
+
+# Nothing below imports torch or monai: Slicer starts without them.
+from MedSegAttentionLib.checkpoints.catalogue import list_checkpoints  # noqa: E402
+from MedSegAttentionLib.data.card import Card  # noqa: E402
+from MedSegAttentionLib.data.errors import Cancelled, InputError  # noqa: E402
+from MedSegAttentionLib.data.result import SliceResult  # noqa: E402
+from MedSegAttentionLib.panel.choices import Device, Task  # noqa: E402
+from MedSegAttentionLib.panel.panel import Panel  # noqa: E402
+from MedSegAttentionLib.scene.nodes import unchanged_on_error  # noqa: E402
+from MedSegAttentionLib.scene.overlays import show_overlay, write_attention  # noqa: E402
+from MedSegAttentionLib.scene.volumes import active_volume, volume_image  # noqa: E402
+from MedSegAttentionLib.scene.writing import write_result  # noqa: E402
+from MedSegAttentionLib.setup import dependencies  # noqa: E402
+
+
+class MedSegAttention(ScriptedLoadableModule):
+    """The module as Slicer lists it."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("MedSegAttention")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Volumes", "Segmentations", "Terminologies", "SubjectHierarchy"]
+        self.parent.contributors = ["MedSegAttention contributors"]
+        self.parent.helpText = _(
+            "Segments a volume slice by slice with a published attention network and shows where, and how widely, the "
+            "network looked: its dynamic tau maps lie over the volume as overlays. Choose a volume and a task, then "
+            "click Apply. For research use only; not for clinical decisions."
+        )
+        self.parent.acknowledgementText = _(
+            "The networks follow these papers: KLO-Net, a dynamic k-nearest-neighbour attention U-Net with a cross stage "
+            "partial encoder for prostate gland segmentation in MR images (arXiv:2512.13902); U-Net (Ronneberger et al., "
+            "2015); Cross Stage Partial Network (Wang et al., 2020). Each checkpoint names its training data and their "
+            "terms. Built on 3D Slicer, PyTorch and MONAI."
+        )
+
+
+@parameterNodeWrapper
+class MedSegAttentionParameterNode:
+    """What the user chose; saved with the scene.
+
+    Attributes:
+        inputVolume: what to segment.
+        task: what to find in it.
+        checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
+        device: where the network runs.
+        showAttention: whether attention maps are computed and shown.
+    """
+
+    # Both classes by name: the node list offers exactly the classes named here, so no label maps.
+    inputVolume: Union[vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode, None]  # noqa: UP007 - older Slicer needs Union
+    task: Task = Task.PROSTATE
+    checkpoint: str = ""
+    device: Device = Device.AUTO
+    showAttention: bool = True
+
+
+class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The module's panel in Slicer's life cycle; what it does is in ``MedSegAttentionLib.panel``."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    def setup(self) -> None:
+        """Called once, when the module is first shown."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedSegAttention.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedSegAttentionLogic()
+        self.panel = Panel(self.ui, self.logic)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.enter()  # a reload does not enter the module again
+
+    def cleanup(self) -> None:
+        """Called when the module is reloaded and when the application closes."""
+        self.removeObservers()
+        self.panel.close()
+
+    def enter(self) -> None:
+        """Called each time the module is shown."""
+        self.panel.enter(self.logic.getParameterNode())
+
+    def exit(self) -> None:
+        """Called each time another module is shown instead; a run goes on."""
+        self.panel.setParameterNode(None)
+
+    def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
+        """The scene is about to be emptied: nothing to segment, nowhere to put it."""
+        self.panel.cancel()
+        self.panel.setParameterNode(None)
+
+    def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
+        """The scene is empty."""
+        if self.parent.isEntered:
+            self.enter()
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What a run left in the scene.
+
+    Attributes:
+        segmentationNode: ``vtkMRMLSegmentationNode`` with a segment for each class found.
+        attentionNodes: map name -> ``vtkMRMLScalarVolumeNode``, raw values.
+        provenance: checkpoint, SHA-256, versions, device, seconds by stage, settings, warnings.
+    """
+
+    segmentationNode: Any
+    attentionNodes: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
+    """Segmentation from the Python console, as from the panel.
+
+    ``slicer.util.getModuleLogic("MedSegAttention").segment(task="prostate")``
+    """
+
+    def __init__(self, runner: Any = None) -> None:
+        """Args: runner: what runs inference; None for ``MedSegAttentionLib.runner.in_process``, loaded when needed."""
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._runner = runner
+
+    def getParameterNode(self) -> MedSegAttentionParameterNode:
+        """The scene's parameters of this module."""
+        return MedSegAttentionParameterNode(super().getParameterNode())
+
+    def checkpoints(self) -> list[Card]:
+        """Cards of all installed checkpoints."""
+        return list_checkpoints()
+
+    def activeVolume(self) -> Any:
+        """Background volume of the Red slice view, else the only volume; ``InputError`` when that leaves a choice."""
+        return active_volume(slicer.mrmlScene)
+
+    def missingPackages(self) -> list[str]:
+        """Python packages that inference still needs."""
+        return [] if self._runner else dependencies.missing_packages()
+
+    def installPackages(self) -> None:
+        """Install them. Ask the user first."""
+        dependencies.install()
+
+    def segment(
+        self,
+        volumeNode: Any = None,
+        task: str = "prostate",
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        attention: bool | tuple[str, ...] = True,
+        wait: bool = True,
+        *,
+        attentionGrid: str = "native",
+        axis: str = "auto",
+        batchSize: int | None = None,
+        force: bool = False,
+        progressCallback: Callable[[SliceResult], None] | None = None,
+        isCancelled: Callable[[], bool] | None = None,
+        onCancel: str = "discard",
+        show: bool = True,
+    ) -> SegmentResult:
+        """Segment a volume and put segmentation and attention maps into the scene.
+
+        Args:
+            volumeNode: scalar or colour volume; None for the active volume.
+            task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+            checkpoint: ID or folder; None lets task and volume decide.
+            device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+            attention: all maps of the checkpoint, none, or the names of some.
+            wait: True; the call returns when all is done.
+            attentionGrid: ``native`` keeps each map's own grid, ``input`` resamples it to that of the volume.
+            axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
+            batchSize: slices at once; None lets the device decide.
+            force: run although the volume lies outside of what the checkpoint was trained on.
+            progressCallback: called with each finished slice.
+            isCancelled: asked after each slice.
+            onCancel: ``discard`` raises ``Cancelled``, ``keep`` keeps the finished slices.
+            show: show the result in the slice views.
+
+        Raises:
+            MedSegAttentionError: see ``MedSegAttentionLib.data.errors``; the scene is then as it was.
+        """
+        if wait is not True:
+            raise InputError(f"wait={wait!r} is not possible; runs in the background are not available in this version.")
+        scene = slicer.mrmlScene
+        volumeNode = self.activeVolume() if volumeNode is None else volumeNode
+        runner = self._inference()
+        result = runner.run(
+            volume_image(volumeNode),
+            task=task,
+            checkpoint=checkpoint,
+            settings=runner.RunSettings(
+                device=device,
+                batch_size=batchSize,
+                attention=attention if isinstance(attention, bool) else tuple(attention),
+                attention_grid=attentionGrid,
+                axis=axis,
+                force=force,
+            ),
+            on_slice=progressCallback,
+            is_cancelled=isCancelled,
+            on_cancel=onCancel,
+        )
+        if volumeNode.GetScene() is not scene:
+            raise Cancelled(f"volume '{result.name}' left the scene during the run; nothing was written.")
+        written = write_result(scene, result, volumeNode, show=show)
+        return SegmentResult(written.segmentation, written.attention, result.provenance)
+
+    def attentionRow(
+        self,
+        volumeNode: Any,
+        ras: tuple[float, float, float],
+        task: str | None = None,
+        map: str = "stage4",  # noqa: A002 - the name users' scripts rely on
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        show: bool = True,
+    ) -> Any:
+        """Where the network looks from one position of a volume: one attention map as a volume of one slice.
+
+        Args:
+            volumeNode: as in :meth:`segment`.
+            ras: the position, mm.
+            task: as in :meth:`segment`; may be None when ``checkpoint`` is given.
+            map: attention stage (``stage4``, ``bottleneck``) or the name of one of its maps.
+            checkpoint: as in :meth:`segment`.
+            device: as in :meth:`segment`.
+            show: show it over the volume.
+
+        Returns:
+            ``vtkMRMLScalarVolumeNode`` with raw values.
+        """
+        volumeNode = self.activeVolume() if volumeNode is None else volumeNode
+        runner = self._inference()
+        settings = runner.RunSettings(device=device)
+        row = runner.attention_row(
+            volume_image(volumeNode), tuple(ras), task=task, checkpoint=checkpoint, map=map, settings=settings
+        )
+        scene = slicer.mrmlScene
+        with unchanged_on_error(scene):
+            node = write_attention(scene, row, volumeNode)
+            if show:
+                show_overlay(scene, node, volumeNode)
+        return node
+
+    def _inference(self) -> Any:
+        """The module that runs inference; ``DependencyError`` says how to install what it needs."""
+        if self._runner is None:
+            dependencies.require()
+            from MedSegAttentionLib.runner import in_process
+
+            self._runner = in_process
+        return self._runner
+
+
+class MedSegAttentionTest(ScriptedLoadableModuleTest):
+    """A run inside Slicer, with the first installed checkpoint. Tests without Slicer: ``Testing/Python``."""
+
+    def setUp(self) -> None:
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        """Run all tests of this class."""
+        self.setUp()
+        self.test_segment()
+
+    def test_segment(self) -> None:
+        """A volume goes in; a segmentation and attention maps of the same place come out."""
+        logic = MedSegAttentionLogic()
+        missing = logic.missingPackages()
+        if missing:
+            self.skipTest(f"Python packages are not installed: {', '.join(missing)}")
+        checkpoints = logic.checkpoints()
+        if not checkpoints:
+            self.skipTest("no checkpoint is installed")
+        import numpy as np
+
+        card = checkpoints[0]
+        shape = (3, 64, 64) if card.in_channels == 1 else (1, 64, 64, card.in_channels)
+        nodeClass = "vtkMRMLScalarVolumeNode" if card.in_channels == 1 else "vtkMRMLVectorVolumeNode"
+        values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+        volumeNode = slicer.util.addVolumeFromArray(values, name="noise", nodeClassName=nodeClass)
+        slices = []
+        result = logic.segment(
+            volumeNode, task=card.task, checkpoint=card.id, device="cpu", force=True, progressCallback=slices.append
+        )
+        self.assertEqual(len(slices), shape[0])
+        self.assertLessEqual(result.segmentationNode.GetSegmentation().GetNumberOfSegments(), len(card.labels))
+        self.assertEqual(sorted(result.attentionNodes), sorted(item.name for item in card.attention))
+        self.assertIs(result.segmentationNode.GetScene(), slicer.mrmlScene)

@@ -1,0 +1,75 @@
+"""Command line: ``python -m MedSegAttentionLib COMMAND``.
+
+Exit status 0 on success, 2 on wrong use, 1 on failure; one line on stderr says what was wrong, what was expected and
+what to do. A traceback comes only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import sys
+
+from . import __version__
+from .commands import checkpoints, doctor, segment
+from .data.errors import MedSegAttentionError
+
+logger = logging.getLogger(__package__)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _Console(logging.Handler):
+    """Information to stdout as it is, warnings and errors to stderr with their level."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.WARNING:
+            sys.stdout.write(f"{record.getMessage()}\n")
+            sys.stdout.flush()
+        else:
+            sys.stderr.write(f"{record.levelname.lower()}: {record.getMessage()}\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; those of training are there when its folder is."""
+    parser = _Parser(prog="python -m MedSegAttentionLib", description="Research use only; not a medical device.")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--debug", action="store_true", help="show a traceback when something fails")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (segment, checkpoints, doctor):
+        module.add_command(commands)
+    if importlib.util.find_spec("MedSegAttentionTraining"):
+        from MedSegAttentionTraining.commands import add_commands
+
+        add_commands(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parsed = build_parser().parse_args(arguments)
+    root = logging.getLogger()
+    root.handlers[:] = [_Console()]
+    logger.setLevel(logging.INFO)
+    logging.getLogger("MedSegAttentionTraining").setLevel(logging.INFO)
+    try:
+        return parsed.run(parsed)
+    except KeyboardInterrupt:
+        logger.error("stopped; finished results stay, the unfinished one was removed")
+        return 1
+    except Exception as error:
+        if parsed.debug:
+            raise
+        text = str(error) if isinstance(error, MedSegAttentionError) else f"{type(error).__name__}: {error}"
+        logger.error(" ".join(text.split()))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Which checkpoints there are, what their cards say, and which one a task and a volume ask for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..data.card import AttentionMap, Card
+from ..data.errors import CheckpointError, InputError
+from ..data.labels import Code, Label
+from ..data.volume import VolumeImage
+
+TASKS = ("prostate", "skin", "polyp", "abdomen")
+SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Checkpoints"
+CARD_FILE = Path("configs") / "metadata.json"
+WEIGHTS_FILE = Path("models") / "model.safetensors"
+CARD_KEY = "medsegattention"
+"""Key of our card inside the MONAI bundle's metadata."""
+CT_MINIMUM = -200
+"""A volume of unknown modality whose smallest value is at most this is taken for CT (air is -1000 HU)."""
+
+
+def read_card(folder: str | Path) -> Card:
+    """Read and check the card of the checkpoint in ``folder``.
+
+    Raises:
+        CheckpointError: the file is missing, no JSON, or lacks something.
+    """
+    path = Path(folder) / CARD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))[CARD_KEY]
+        return _card_from(values)
+    except OSError as error:
+        raise CheckpointError(
+            f"'{folder}' is not a checkpoint: '{path}' cannot be read ({error.strerror}). Give the folder that holds "
+            "configs/metadata.json and models/model.safetensors."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"'{path}' is not a valid checkpoint card ({type(error).__name__}: {error}). Get the checkpoint again."
+        ) from error
+
+
+def list_checkpoints(folder: Path = SHIPPED) -> list[Card]:
+    """Cards of all checkpoints below ``folder``, by ID."""
+    return [read_card(path.parents[1]) for path in sorted(folder.glob(f"*/{CARD_FILE.as_posix()}"))]
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """Folder of a checkpoint given by ID, by folder, or by a task that has exactly one.
+
+    Raises:
+        CheckpointError: there is none of that name.
+    """
+    for folder in (Path(name), SHIPPED / str(name)):
+        if (folder / CARD_FILE).is_file():
+            return folder
+    of_task = [card.id for card in list_checkpoints() if card.task == str(name)]
+    if len(of_task) == 1:
+        return SHIPPED / of_task[0]
+    available = ", ".join(of_task or [card.id for card in list_checkpoints()]) or "none"
+    raise CheckpointError(f"checkpoint '{name}' was not found; expected a folder or one of: {available}.")
+
+
+def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | Path | None = None) -> Path:
+    """Folder of the checkpoint for a task and volume.
+
+    Args:
+        task: one of :data:`TASKS`; may be None when ``checkpoint`` is given.
+        volume: where a task has checkpoints for CT and MR its modality decides; without one a smallest value of at most
+            -200 means CT.
+        checkpoint: ID or folder that overrides the choice.
+
+    Raises:
+        InputError: unknown task, checkpoint of another task, or nothing says which modality the volume is.
+        CheckpointError: no such checkpoint, or none for this task.
+    """
+    if task is not None and task not in TASKS:
+        raise InputError(f"task '{task}' is not known; expected one of {', '.join(TASKS)}.")
+    if checkpoint:
+        folder = find_checkpoint(checkpoint)
+        if task is not None and read_card(folder).task != task:
+            raise InputError(f"checkpoint '{checkpoint}' is for task {read_card(folder).task}, not for '{task}'.")
+        return folder
+    if task is None:
+        raise InputError(
+            f"neither task nor checkpoint was given; expected a task ({', '.join(TASKS)}) or a checkpoint."
+        )
+    cards = [card for card in list_checkpoints() if card.task == task]
+    if task == "abdomen" and cards:
+        cards = _of_modality(cards, volume)
+    if not cards:
+        raise CheckpointError(f"no checkpoint for task '{task}' is installed; add one or choose another task.")
+    return SHIPPED / cards[0].id
+
+
+def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
+    modality = volume.modality or ("CT" if volume.array.min() <= CT_MINIMUM else None)
+    if matching := [card for card in cards if card.modality == modality]:
+        return matching
+    choices = ", ".join(card.id for card in cards)
+    if modality is None:
+        raise InputError(
+            f"'{volume.name}' does not say whether it is CT or MR (no DICOM modality, smallest value "
+            f"{volume.array.min():g}); choose a checkpoint: {choices} (--checkpoint on the command line)."
+        )
+    raise InputError(f"'{volume.name}' has modality {modality}; checkpoints for this task are: {choices}.")
+
+
+def _card_from(values: dict[str, Any]) -> Card:
+    labels = tuple(
+        Label(
+            name=item["name"],
+            value=value,
+            colour=tuple(item["colour"]),
+            **{key: Code(*code) for key, code in item["codes"].items() if code is not None},
+        )
+        for value, item in enumerate(values["labels"], start=1)
+    )
+    maps = tuple(AttentionMap(**{**item, "range": tuple(item["range"])}) for item in values["attention"])
+    plain = {key: value for key, value in values.items() if key not in ("labels", "attention")}
+    plain |= {key: tuple(values[key]) for key in ("training_data", "limits")}
+    if values["activation"] not in ("sigmoid", "softmax"):
+        raise ValueError(f"activation '{values['activation']}' is neither sigmoid nor softmax")
+    return Card(labels=labels, attention=maps, **plain)

@@ -1,0 +1,71 @@
+"""Building a network from a checkpoint folder, after its card and the hash of its weights have been checked."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from ..data.card import Card
+from ..data.errors import CheckpointError
+from ..networks import build_network
+from .catalogue import WEIGHTS_FILE, read_card
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: its card and its network (float32, CPU, evaluation mode)."""
+
+    card: Card
+    network: nn.Module
+
+
+def verified_weights(folder: Path, card: Card) -> bytes:
+    """The bytes of the weights file, once their SHA-256 is the card's.
+
+    Raises:
+        CheckpointError: missing, or other bytes than the card promises.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"weights '{path}' cannot be read ({error.strerror}). Get the checkpoint again."
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != card.weights_sha256:
+        raise CheckpointError(
+            f"weights '{path}' are damaged or altered: their SHA-256 is {found}, the card expects "
+            f"{card.weights_sha256}. They were not loaded; get the checkpoint again."
+        )
+    return content
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Check and load the checkpoint in ``folder``; no code or expression from it is ever run.
+
+    Raises:
+        CheckpointError: the card or the weights are missing, altered, or do not fit each other.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    content = verified_weights(folder, card)
+    try:
+        network = build_network(
+            card.network, in_channels=card.in_channels, out_channels=card.out_channels, **card.network_config
+        )
+        weights = {name: _full(tensor) for name, tensor in load(content).items()}
+        network.load_state_dict(weights)
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint '{folder}' does not fit this version of MedSegAttention: {error}") from error
+    return Checkpoint(card, network.eval())
+
+
+def _full(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

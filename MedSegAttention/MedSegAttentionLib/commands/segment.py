@@ -1,0 +1,212 @@
+"""``segment``: image files in; segmentation, attention maps, picture and provenance files out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checkpoints.catalogue import TASKS
+from ..data.errors import InputError, MedSegAttentionError
+from ..files.reading import is_image, read_volume, stem_of
+from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
+from ..inference.slicing import AXIS_NAMES
+
+if TYPE_CHECKING:
+    from ..data.result import SliceResult, VolumeResult
+    from ..data.volume import VolumeImage
+    from ..scene.writing import WrittenNodes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Files of one finished case, and the seconds each stage took."""
+
+    files: tuple[Path, ...]
+    seconds: dict[str, float]
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add ``segment`` to the command line."""
+    parser = commands.add_parser("segment", help="segment an image, a DICOM series folder, or a folder of images")
+    parser.add_argument("input", type=Path, help="NRRD, NIfTI, MHA, PNG, JPG, TIFF; a DICOM series folder; a folder")
+    parser.add_argument("--task", choices=TASKS, help="what to segment")
+    parser.add_argument("--checkpoint", help="checkpoint ID or folder, instead of the task's own choice")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="slices at once (default: by device)")
+    parser.add_argument("--attention", default="all", metavar="NAME,...|none", help="attention maps to write (all)")
+    parser.add_argument("--attention-grid", choices=ATTENTION_GRIDS, default="native")
+    parser.add_argument("--axis", choices=("auto", "i", "j", "k"), default="auto", help="index axis of the slices")
+    parser.add_argument("--scene", action="store_true", help="also write STEM.mrb, a scene that Slicer opens")
+    parser.add_argument("--force", action="store_true", help="run although the image is not what the checkpoint takes")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Carry out ``segment``; returns the exit status."""
+    settings = RunSettings(
+        device=arguments.device,
+        batch_size=arguments.batch_size,
+        attention=_attention(arguments.attention),
+        attention_grid=arguments.attention_grid,
+        axis=arguments.axis,
+        force=arguments.force,
+    )
+    choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings}
+    inputs = _batch(arguments.input)
+    if inputs is None:
+        _report(segment_file(arguments.input, arguments.output, **choice, scene_file=arguments.scene))
+        return 0
+    failed = 0
+    for path in inputs:
+        try:
+            _report(segment_file(path, arguments.output, **choice, scene_file=arguments.scene))
+        except MedSegAttentionError as error:
+            failed += 1
+            logger.error("%s: %s", path.name, error)
+    logger.info("%d of %d segmented", len(inputs) - failed, len(inputs))
+    return 1 if failed else 0
+
+
+def segment_file(
+    source: str | Path,
+    output: str | Path,
+    *,
+    task: str | None = None,
+    checkpoint: str | Path | None = None,
+    settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+    scene_file: bool = False,
+) -> Written:
+    """Segment one file or DICOM series and write STEM.seg.nrrd, STEM.MAP.nrrd, STEM.png and STEM.json.
+
+    Args:
+        source: image file, or folder of one DICOM series.
+        output: folder of the results; made when missing. A failed run leaves nothing in it.
+        task: see :func:`~..runner.in_process.run`.
+        checkpoint: likewise.
+        settings: likewise.
+        scene_file: also write STEM.mrb.
+
+    Raises:
+        MedSegAttentionError: see :mod:`~..data.errors`.
+    """
+    from ..runner.in_process import run
+
+    source, output = Path(source), Path(output)
+    begin = perf_counter()
+    volume = read_volume(source)
+    read = perf_counter() - begin
+    result = run(volume, task=task, checkpoint=checkpoint, settings=settings, on_slice=_log_progress)
+    return _write(volume, result, stem_of(source), output, read, scene_file)
+
+
+def _write(
+    volume: VolumeImage, result: VolumeResult, stem: str, output: Path, read: float, scene_file: bool
+) -> Written:
+    """Write everything to a folder beside the results first, and move it over once it is complete."""
+    begin = perf_counter()
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
+    except OSError as error:
+        raise InputError(
+            f"results cannot be written to '{output}' ({error.strerror}); choose another folder."
+        ) from error
+    try:
+        _write_nodes(volume, result, workshop / stem, scene_file)
+        seconds = {"read": round(read, 4), **result.provenance["seconds"], "write": round(perf_counter() - begin, 4)}
+        provenance = {**result.provenance, "seconds": seconds}
+        (workshop / f"{stem}.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        files = tuple(path.replace(output / path.name) for path in sorted(workshop.iterdir()))
+        return Written(files, seconds)
+    except BaseException:
+        shutil.rmtree(workshop, ignore_errors=True)
+        for folder in made:
+            folder.rmdir()
+        raise
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _write_nodes(volume: VolumeImage, result: VolumeResult, stem: Path, scene_file: bool) -> None:
+    from ..scene.application import headless_scene
+    from ..scene.files import save_node, save_scene
+    from ..scene.volumes import add_volume
+    from ..scene.writing import write_result
+
+    scene = headless_scene()
+    volume_node = add_volume(scene, volume)
+    nodes = write_result(scene, result, volume_node)
+    save_node(nodes.segmentation, stem.with_name(f"{stem.name}.seg.nrrd"))
+    for name, node in nodes.attention.items():
+        save_node(node, stem.with_name(f"{stem.name}.{name}.nrrd"))
+    _write_picture(scene, volume_node, nodes, result, stem.with_name(f"{stem.name}.png"))
+    if scene_file:
+        save_scene(scene, stem.with_name(f"{stem.name}.mrb"))
+
+
+def _write_picture(scene: Any, volume_node: Any, nodes: WrittenNodes, result: VolumeResult, path: Path) -> None:
+    """Image, segments and the first tau map of the slice that shows most, side by side."""
+    from ..scene.colours import colour_map
+    from ..scene.pictures import slice_picture, write_figure
+
+    axis = AXIS_NAMES.index(result.provenance["slice_axis"])
+    index = best_slice(result.labels, axis)
+    draw = partial(slice_picture, scene, volume_node, index, axis=axis)
+    panels = [(f"slice {index}", draw()), ("segments", draw(segmentation_node=nodes.segmentation))]
+    colour_bar = None
+    if shown := next(iter(result.attention.values()), None):
+        overlay = nodes.attention[shown.map.name]
+        panels.append((shown.map.title, draw(segmentation_node=None, overlay_node=overlay)))
+        colour_bar = (colour_map(), *shown.map.range, shown.map.title)
+    write_figure(path, panels, colour_bar)
+
+
+def best_slice(labels: np.ndarray, axis: int) -> int:
+    """Number of the slice with most of the largest class; the middle one where nothing was found.
+
+    Args:
+        labels: ``[K, J, I]``.
+        axis: index axis (0 = i, 1 = j, 2 = k) the slices are stacked along.
+    """
+    values, counts = np.unique(labels[labels > 0], return_counts=True)
+    if not len(values):
+        return labels.shape[2 - axis] // 2
+    largest = labels == values[counts.argmax()]
+    return int(largest.sum(axis=tuple({0, 1, 2} - {2 - axis})).argmax())
+
+
+def _attention(text: str) -> bool | tuple[str, ...]:
+    if text in ("all", "none"):
+        return text == "all"
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _batch(path: Path) -> list[Path] | None:
+    """The images of a folder of images, or None for a single input (a file, or a DICOM series folder)."""
+    images = sorted(child for child in path.iterdir() if is_image(child)) if path.is_dir() else []
+    return images or None
+
+
+def _log_progress(finished: SliceResult) -> None:
+    if (finished.index + 1) % 10 == 0 or finished.index + 1 == finished.count:
+        logger.info("slice %d of %d", finished.index + 1, finished.count)
+
+
+def _report(written: Written) -> None:
+    for path in written.files:
+        logger.info("wrote %s", path)
+    logger.info("seconds: %s", ", ".join(f"{stage} {value:.2f}" for stage, value in written.seconds.items()))

@@ -1,0 +1,72 @@
+"""Whether a volume is what a checkpoint takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..data.card import Card
+from ..data.errors import ContractWarning, InputError
+from ..data.volume import VolumeImage
+
+ALPHA = {2: 1, 4: 3}
+"""Channels with an alpha channel -> channels without."""
+
+
+def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, list[str]]:
+    """The volume as the network takes it, and the warnings that were overridden.
+
+    Args:
+        volume: what the user gave.
+        card: of the checkpoint.
+        force: turn warnings about modality and intensity into notes instead of stopping.
+
+    Raises:
+        InputError: NaN or infinite values, or a channel count the checkpoint does not take.
+        ContractWarning: modality or intensities outside the card's range, and not ``force``.
+    """
+    volume = _match_channels(volume, card)
+    volume.check_values()
+    warnings = [text for text in (_check_modality(volume, card), _check_intensity(volume, card)) if text]
+    if warnings and not force:
+        raise ContractWarning(
+            " ".join(warnings) + " The result may be meaningless. Use another volume or checkpoint, or run anyway "
+            "(--force on the command line, force=True in the console)."
+        )
+    return volume, warnings
+
+
+def _match_channels(volume: VolumeImage, card: Card) -> VolumeImage:
+    channels = ALPHA.get(volume.channels, volume.channels)
+    if channels != card.in_channels:
+        kinds = {1: "one channel (grey values)", 3: "three channels (red, green, blue)"}
+        raise InputError(
+            f"'{volume.name}' has {volume.channels} channel(s); checkpoint '{card.id}' takes "
+            f"{kinds[card.in_channels]}. Choose a matching volume or checkpoint."
+        )
+    if channels == volume.channels:
+        return volume
+    kept = volume.array[..., :channels]
+    return replace(volume, array=kept[..., 0] if channels == 1 else kept)
+
+
+def _check_modality(volume: VolumeImage, card: Card) -> str | None:
+    if volume.modality in (None, "", card.modality):
+        return None
+    return f"'{volume.name}' has modality {volume.modality}, but '{card.id}' was trained on {card.modality}."
+
+
+def _check_intensity(volume: VolumeImage, card: Card) -> str | None:
+    """CT is clipped to its window first, so that metal or padding outside it does not count."""
+    smallest, largest = float(volume.array.min()), float(volume.array.max())
+    if card.intensity["method"] == "window":
+        smallest, largest = np.clip((smallest, largest), card.intensity["low"], card.intensity["high"])
+    if smallest == largest:
+        return f"'{volume.name}' has the same value, {smallest:g}, everywhere."
+    for name, value in (("smallest", smallest), ("largest", largest)):
+        low, high = card.expects["minimum" if name == "smallest" else "maximum"]
+        if (low is not None and value < low) or (high is not None and value > high):
+            span = f"{'any' if low is None else f'{low:g}'} to {'any' if high is None else f'{high:g}'}"
+            return f"the {name} value of '{volume.name}' is {value:g}; '{card.id}' expects {span} ({card.modality})."
+    return None

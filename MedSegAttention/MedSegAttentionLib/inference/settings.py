@@ -1,0 +1,52 @@
+"""What a user can choose about a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..data.card import AttentionMap, Card
+from ..data.errors import InputError
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+ATTENTION_GRIDS = ("native", "input")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Choices of a run.
+
+    Attributes:
+        device: ``auto`` (CUDA, else MPS, else CPU), ``cuda``, ``mps`` or ``cpu``.
+        batch_size: slices at once; None lets the device decide.
+        attention: True for all maps of the checkpoint, False for none, or the names of some.
+        attention_grid: ``native`` keeps each map's own in-plane grid, ``input`` resamples to that of the volume.
+        axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
+        force: run although the volume lies outside what the checkpoint was trained on.
+    """
+
+    device: str = "auto"
+    batch_size: int | None = None
+    attention: bool | tuple[str, ...] = True
+    attention_grid: str = "native"
+    axis: str = "auto"
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("device", self.device, DEVICES),
+            ("attention_grid", self.attention_grid, ATTENTION_GRIDS),
+        ):
+            if value not in known:
+                raise InputError(f"{name} '{value}' is not known; expected one of {', '.join(known)}.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"batch size {self.batch_size} is not possible; expected 1 or more.")
+
+    def maps(self, card: Card) -> tuple[AttentionMap, ...]:
+        """The attention maps to give, in the card's order; raises :class:`InputError` for an unknown name."""
+        if isinstance(self.attention, bool):
+            return card.attention if self.attention else ()
+        known = {item.name: item for item in card.attention}
+        for name in self.attention:
+            if name not in known:
+                raise InputError(f"attention map '{name}' is not known; '{card.id}' has: {', '.join(known) or 'none'}.")
+        return tuple(item for item in card.attention if item.name in self.attention)

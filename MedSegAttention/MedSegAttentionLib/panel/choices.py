@@ -1,0 +1,33 @@
+"""The choices of the panel's fixed lists. A value is what the logic takes, a label what the user reads."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from slicer.i18n import tr as _
+
+
+class Task(Enum):
+    """What to segment."""
+
+    PROSTATE = "prostate"
+    SKIN = "skin"
+    POLYP = "polyp"
+    ABDOMEN = "abdomen"
+
+    def label(self) -> str:
+        """Translated name; Slicer's parameter node fills the list with it."""
+        return {"prostate": _("Prostate"), "skin": _("Skin"), "polyp": _("Polyp"), "abdomen": _("Abdomen")}[self.value]
+
+
+class Device(Enum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    MPS = "mps"
+    CPU = "cpu"
+
+    def label(self) -> str:
+        """Translated name; Slicer's parameter node fills the list with it."""
+        return {"auto": _("Automatic"), "cuda": _("CUDA"), "mps": _("MPS"), "cpu": _("CPU")}[self.value]

@@ -1,0 +1,211 @@
+"""The panel: shows the parameters, starts and stops a run, tells the user what happened."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
+from ..data.result import SliceResult
+from .checkpoint_list import CheckpointList
+
+logger = logging.getLogger(__name__)
+
+
+class Panel(VTKObservationMixin):
+    """Connects the widgets of ``MedSegAttention.ui`` with the logic and the parameter node.
+
+    A run happens in this process. Between slices the panel lets Slicer handle its events, so that the window stays
+    alive and Cancel can be clicked.
+    """
+
+    def __init__(self, ui: Any, logic: Any) -> None:
+        """Args: ui: the widgets by name; logic: a ``MedSegAttentionLogic``."""
+        VTKObservationMixin.__init__(self)
+        self.ui, self.logic = ui, logic
+        self._parameterNode: Any = None
+        self._guiTag: int | None = None
+        self._running = self._cancelRequested = self._handlingEvents = self._closed = False
+        self._checkpoints = CheckpointList(ui, self._onCheckpointChosen)
+        ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        ui.progressBar.visible = False
+
+    def enter(self, parameterNode: Any) -> None:
+        """The module is shown: list the checkpoints, show the parameters, choose the active volume if none is."""
+        self._checkpoints.load(self.logic.checkpoints)
+        self.setParameterNode(parameterNode)
+        if not parameterNode.inputVolume:
+            try:
+                parameterNode.inputVolume = self.logic.activeVolume()
+            except InputError as error:  # none or several: the user chooses
+                logger.debug("no volume chosen: %s", error)
+
+    def setParameterNode(self, parameterNode: Any) -> None:
+        """Show and edit this parameter node; None to let go of the present one."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._parameterNode = parameterNode
+        if parameterNode:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._update()
+
+    def cancel(self) -> None:
+        """Ask the run, if there is one, to stop after the slice it is at."""
+        self._cancelRequested = True
+        if self._running:
+            self._setStatus(_("Stopping after this slice..."))
+            self._update()
+
+    def close(self) -> None:
+        """Let go of everything; the widgets may be gone afterwards."""
+        self.cancel()
+        self.setParameterNode(None)
+        self._closed = True
+        self.removeObservers()
+        self._checkpoints.close()
+        self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
+
+    def onApplyButton(self, _checked: bool = False) -> None:
+        """Apply, or Cancel while a run is under way."""
+        if self._running:
+            self.cancel()
+            return
+        try:
+            if self._packagesReady():
+                self._segmentOrAsk()
+        except Cancelled:
+            self._setStatus(_("Cancelled; the scene is as it was."))
+        except MedSegAttentionError as error:
+            self._showError(str(error))
+        except Exception as error:
+            logger.exception("segmentation failed")
+            self._showError(_("Segmentation failed: {error}").format(error=error), traceback.format_exc())
+
+    def _segmentOrAsk(self) -> None:
+        """Run; where the volume is not what the checkpoint was trained on, run again if the user wants it."""
+        try:
+            result = self._segment()
+        except ContractWarning as warning:
+            question = _("{warning}\n\nRun anyway?").format(warning=warning)
+            if not slicer.util.confirmOkCancelDisplay(question, _("Outside of what the checkpoint was trained on")):
+                self._setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
+                return
+            result = self._segment(force=True)
+        self._setStatus(
+            _("Finished: {name}, {count} attention maps.").format(
+                name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
+            )
+        )
+
+    def _segment(self, force: bool = False) -> Any:
+        parameters = self._parameterNode
+        self._setRunning(True)
+        try:
+            return self.logic.segment(
+                parameters.inputVolume,
+                task=parameters.task.value,
+                checkpoint=parameters.checkpoint or None,
+                device=parameters.device.value,
+                attention=parameters.showAttention,
+                force=force,
+                progressCallback=self._onSlice,
+                isCancelled=lambda: self._cancelRequested,
+            )
+        finally:
+            self._setRunning(False)
+
+    def _packagesReady(self) -> bool:
+        """Whether inference can start; installs what is missing when the user agrees."""
+        missing = self.logic.missingPackages()
+        if missing:
+            question = _(
+                "Segmentation needs Python packages that are not installed: {packages}.\n\nInstall them now? "
+                "This downloads up to several gigabytes and takes minutes."
+            )
+            if not slicer.util.confirmOkCancelDisplay(
+                question.format(packages=", ".join(missing)), _("Install Python packages")
+            ):
+                self._setStatus(_("Not run: missing Python packages: {packages}.").format(packages=", ".join(missing)))
+                return False
+            self._setStatus(_("Installing Python packages..."))
+            self.logic.installPackages()
+        return True
+
+    def _onSlice(self, finished: SliceResult) -> None:
+        if self._closed:
+            return
+        self.ui.progressBar.maximum = finished.count
+        self.ui.progressBar.value = finished.index + 1
+        if not self._cancelRequested:
+            self._setStatus(
+                _("Slice {number} of {count}").format(number=finished.index + 1, count=finished.count)
+            )
+        self._handleEvents()
+
+    def _handleEvents(self) -> None:
+        if self._handlingEvents:  # an event handler itself came back here
+            return
+        self._handlingEvents = True
+        try:
+            slicer.app.processEvents()
+        finally:
+            self._handlingEvents = False
+
+    def _setRunning(self, running: bool) -> None:
+        self._running, self._cancelRequested = running, False
+        if self._closed:
+            return
+        for section in (self.ui.inputsCollapsibleButton, self.ui.optionsCollapsibleButton):
+            section.enabled = not running
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = running
+        self._setStatus(_("Loading the network...") if running else "")
+        self._update()
+        if running:
+            self._handleEvents()
+
+    def _update(self, _caller: Any = None, _event: Any = None) -> None:
+        """Bring the checkpoint list and the button in line with the parameters."""
+        if self._closed:
+            return
+        parameters = self._parameterNode
+        if parameters:
+            selected = self._checkpoints.show(parameters.task.value, parameters.checkpoint)
+            if selected != parameters.checkpoint:
+                parameters.checkpoint = selected  # calls this method again
+                return
+        button = self.ui.applyButton
+        button.text = _("Cancel") if self._running else _("Apply")
+        button.toolTip = self._whyNot() or (_("Stop after this slice") if self._running else _("Segment the volume"))
+        button.enabled = not self._whyNot()
+
+    def _whyNot(self) -> str:
+        """Why the button cannot be clicked now, or an empty text."""
+        parameters = self._parameterNode
+        if self._running:
+            return _("The run stops after this slice") if self._cancelRequested else ""
+        if not parameters or not parameters.inputVolume:
+            return _("Choose an input volume")
+        if not self._checkpoints.hasTask(parameters.task.value):
+            return _("No checkpoint for this task is installed")
+        return ""
+
+    def _onCheckpointChosen(self, checkpoint: str) -> None:
+        if self._parameterNode:
+            self._parameterNode.checkpoint = checkpoint
+
+    def _setStatus(self, text: str) -> None:
+        if not self._closed:
+            self.ui.statusLabel.text = text
+
+    def _showError(self, text: str, details: str = "") -> None:
+        self._setStatus(_("Failed; the scene is as it was."))
+        slicer.util.errorDisplay(text, **({"detailedText": details} if details else {}))

@@ -1,0 +1,89 @@
+"""Inference in this process: blocking, with progress and cancel by callback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from ..checkpoints.catalogue import WEIGHTS_FILE, choose_checkpoint
+from ..checkpoints.loading import Checkpoint, load_checkpoint
+from ..data.errors import Cancelled
+from ..data.result import AttentionVolume, SliceResult, VolumeResult
+from ..data.volume import VolumeImage
+from ..inference.engine import SegmentationRun
+from ..inference.rows import attention_row_volume
+from ..inference.settings import RunSettings
+
+__all__ = ["RunSettings", "attention_row", "run"]
+
+
+def run(
+    volume: VolumeImage,
+    *,
+    task: str | None = None,
+    checkpoint: str | Path | None = None,
+    settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+    on_slice: Callable[[SliceResult], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+    on_cancel: str = "discard",
+) -> VolumeResult:
+    """Segment ``volume``.
+
+    Args:
+        volume: what to segment.
+        task: one of :data:`~..checkpoints.catalogue.TASKS`; may be None when ``checkpoint`` is given.
+        checkpoint: ID or folder; None lets task and volume decide.
+        settings: choices of the run.
+        on_slice: called with each finished slice.
+        is_cancelled: asked after each slice.
+        on_cancel: ``"discard"`` raises :class:`Cancelled`, ``"keep"`` returns the finished slices.
+
+    Raises:
+        MedSegAttentionError: see :mod:`~..data.errors`.
+    """
+    segmentation = SegmentationRun(volume, _loaded(choose_checkpoint(task, volume, checkpoint)), settings)
+    for finished in segmentation:
+        if on_slice:
+            on_slice(finished)
+        if is_cancelled and finished.index + 1 < finished.count and is_cancelled():
+            if on_cancel == "keep":
+                break
+            raise Cancelled(f"stopped after {finished.index + 1} of {finished.count} slices; nothing was kept.")
+    return segmentation.result()
+
+
+def attention_row(
+    volume: VolumeImage,
+    ras: tuple[float, float, float],
+    *,
+    task: str | None = None,
+    checkpoint: str | Path | None = None,
+    map: str = "stage4",  # noqa: A002 - the name users' scripts rely on
+    settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+) -> AttentionVolume:
+    """Attention of the position at ``ras`` (mm) to all others of its slice, as a volume of one slice.
+
+    Args:
+        volume: what the attention is about.
+        ras: a point inside it.
+        task: as in :func:`run`.
+        checkpoint: as in :func:`run`.
+        map: an attention stage (``stage4``, ``bottleneck``) or the name of a map of it (``tau_stage4``).
+        settings: device, axis and force count.
+
+    Raises:
+        InputError: the point lies outside the volume, or there is no such stage.
+    """
+    return attention_row_volume(volume, ras, _loaded(choose_checkpoint(task, volume, checkpoint)), map, settings)
+
+
+def _loaded(folder: Path) -> Checkpoint:
+    """The checkpoint in ``folder``; the last one stays in memory while its weights file is unchanged."""
+    weights = folder / WEIGHTS_FILE
+    return _load(folder, weights.stat().st_mtime_ns if weights.is_file() else 0)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, _modified: int) -> Checkpoint:
+    return load_checkpoint(folder)

@@ -1,0 +1,121 @@
+"""What every node this package writes has in common: place in the hierarchy, transform, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from .arrays import from_vtk
+
+PROVENANCE_ATTRIBUTE = "MedSegAttention.Provenance"
+CHECKPOINT_ATTRIBUTE = "MedSegAttention.Checkpoint"
+MAP_ATTRIBUTE = "MedSegAttention.Map"
+PARTIAL_ATTRIBUTE = "MedSegAttention.Partial"
+ABSENT_ATTRIBUTE = "MedSegAttention.AbsentClasses"
+
+
+def nodes_of_class(scene: slicer.vtkMRMLScene, class_name: str) -> list[slicer.vtkMRMLNode]:
+    """All nodes of a class or of one derived from it, in the order of the scene."""
+    return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
+
+
+def world_from_local(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+    """``[4, 4]`` from a node's own coordinates to the world, RAS mm.
+
+    Identity without a parent transform, and under a non-linear one: no matrix describes that, so work is done in the
+    node's own coordinates, and outputs follow because they get the same transform.
+    """
+    transform = node.GetParentTransformNode()
+    if transform is None or not transform.IsTransformToWorldLinear():
+        return np.eye(4)
+    matrix = vtk.vtkMatrix4x4()
+    transform.GetMatrixTransformToWorld(matrix)
+    return from_vtk(matrix)
+
+
+def follow(node: slicer.vtkMRMLTransformableNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Give ``node`` the parent transform of the volume and the place beside it in the subject hierarchy."""
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    volume_item = hierarchy.GetItemByDataNode(volume_node)
+    # Invalid (0) only outside the application, which gives every volume an item as it enters the scene.
+    parent = hierarchy.GetItemParent(volume_item) if volume_item else hierarchy.GetSceneItemID()
+    hierarchy.CreateItem(parent, node)
+
+
+def set_provenance(node: slicer.vtkMRMLNode, provenance: dict[str, Any], map_name: str | None = None) -> None:
+    """Write a run's provenance into the node's attributes, which scene files keep.
+
+    Args:
+        node: segmentation or overlay.
+        provenance: JSON-ready, see ``VolumeResult.provenance``.
+        map_name: name of the attention map, for an overlay.
+    """
+    node.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(provenance, sort_keys=True))
+    node.SetAttribute(CHECKPOINT_ATTRIBUTE, str(provenance.get("checkpoint", "")))
+    if map_name is not None:
+        node.SetAttribute(MAP_ATTRIBUTE, map_name)
+
+
+@contextmanager
+def unchanged_on_error(scene: slicer.vtkMRMLScene) -> Iterator[None]:
+    """Take back what the block did to the scene when it raises: new nodes, hierarchy items, slice view contents."""
+    restore = _restorer(scene)
+    try:
+        yield
+    except BaseException:
+        restore()
+        raise
+
+
+@contextmanager
+def unchanged_after(scene: slicer.vtkMRMLScene) -> Iterator[None]:
+    """Take back what the block did to the scene, always: for nodes needed only meanwhile."""
+    restore = _restorer(scene)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def _restorer(scene: slicer.vtkMRMLScene) -> Callable[[], None]:
+    """Remember the scene now; the function returned brings it back."""
+    nodes_before = {node.GetID() for node in nodes_of_class(scene, "vtkMRMLNode")}
+    items_before = _hierarchy_items(scene)
+    views_before = {node: _view_content(node) for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode")}
+
+    def restore() -> None:
+        for node, content in views_before.items():
+            _set_view_content(node, content)
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+        for item in _hierarchy_items(scene) - items_before:
+            hierarchy.RemoveItem(item, False, False)
+        for node in reversed(nodes_of_class(scene, "vtkMRMLNode")):
+            if node.GetID() not in nodes_before and scene.IsNodePresent(node):
+                scene.RemoveNode(node)
+
+    return restore
+
+
+def _hierarchy_items(scene: slicer.vtkMRMLScene) -> set[int]:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    return {items.GetId(n) for n in range(items.GetNumberOfIds())}
+
+
+def _view_content(node: slicer.vtkMRMLSliceCompositeNode) -> tuple[str | None, str | None, float]:
+    return node.GetBackgroundVolumeID(), node.GetForegroundVolumeID(), node.GetForegroundOpacity()
+
+
+def _set_view_content(node: slicer.vtkMRMLSliceCompositeNode, content: tuple[str | None, str | None, float]) -> None:
+    background, foreground, opacity = content
+    node.SetBackgroundVolumeID(background)
+    node.SetForegroundVolumeID(foreground)
+    node.SetForegroundOpacity(opacity)

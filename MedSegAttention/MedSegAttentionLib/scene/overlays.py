@@ -1,0 +1,84 @@
+"""Attention to a scalar volume node that Slicer shows over the image: coloured, thresholded, with a fixed range."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+
+from ..data.result import AttentionVolume
+from .arrays import image_data, to_vtk
+from .colours import colour_node
+from .nodes import MAP_ATTRIBUTE, follow, nodes_of_class, world_from_local
+
+
+def write_attention(
+    scene: slicer.vtkMRMLScene, attention: AttentionVolume, volume_node: slicer.vtkMRMLVolumeNode
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add an attention map as a volume of its own, raw values on the map's own grid.
+
+    Args:
+        scene: of the volume.
+        attention: ``ijk_to_ras`` in world coordinates, as those of :func:`~.volumes.volume_image`.
+        volume_node: the image it explains; gives parent transform and place in the hierarchy.
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{volume_node.GetName()} {attention.map.title}")
+    node.SetIJKToRASMatrix(to_vtk(np.linalg.inv(world_from_local(volume_node)) @ attention.ijk_to_ras))
+    node.SetAndObserveImageData(image_data(attention.array.astype(np.float32, copy=False)))
+    node.SetAttribute(MAP_ATTRIBUTE, attention.map.name)
+    node.SetDescription(attention.map.meaning)
+    follow(node, volume_node)
+    node.CreateDefaultDisplayNodes()
+    _set_display(node, colour_node(scene), attention.map.range)
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
+    legend.SetTitleText(attention.map.title)
+    return node
+
+
+def _set_display(
+    node: slicer.vtkMRMLScalarVolumeNode, colours: slicer.vtkMRMLColorTableNode, limits: tuple[float, float]
+) -> None:
+    low, high = limits
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(colours.GetID())
+    display.SetAutoWindowLevel(False)  # a window fitted to one image would make maps of two patients incomparable
+    display.SetWindowLevelMinMax(low, high)
+    display.SetAutoThreshold(False)
+    display.SetThreshold(low, high)  # hides nothing yet; raising the lower threshold leaves only the strong places
+    display.SetApplyThreshold(True)
+    display.SetInterpolate(True)
+
+
+def show_overlay(
+    scene: slicer.vtkMRMLScene,
+    node: slicer.vtkMRMLVolumeNode | None,
+    background_node: slicer.vtkMRMLVolumeNode,
+    opacity: float = 0.5,
+) -> None:
+    """Show ``background_node``, and ``node`` over it (nothing when None), in every slice view.
+
+    A view that was empty is fitted to the image, as Slicer does with the first volume loaded; others keep their zoom.
+
+    Args:
+        scene: of both.
+        node: overlay.
+        background_node: image.
+        opacity: of the overlay, 0 to 1.
+    """
+    for view in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
+        was_empty = not view.GetBackgroundVolumeID()
+        view.SetBackgroundVolumeID(background_node.GetID())
+        view.SetForegroundVolumeID(node.GetID() if node else None)
+        view.SetForegroundOpacity(opacity)
+        if was_empty:
+            _fit(scene, view)
+
+
+def _fit(scene: slicer.vtkMRMLScene, view: slicer.vtkMRMLSliceCompositeNode) -> None:
+    slice_node = slicer.vtkMRMLSliceLogic.GetSliceNode(view)
+    if slice_node is None:
+        return
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLScene(scene)
+    logic.SetSliceNode(slice_node)  # which also finds the view's composite node
+    logic.FitSliceToBackground()
+    logic.SetMRMLScene(None)

@@ -1,0 +1,105 @@
+"""Volume nodes to :class:`~..data.volume.VolumeImage` and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+import vtk
+
+from ..data.errors import InputError
+from ..data.volume import VolumeImage
+from .arrays import from_vtk, image_array, image_data, to_vtk
+from .nodes import MAP_ATTRIBUTE, nodes_of_class, world_from_local
+
+
+def volume_image(node: slicer.vtkMRMLVolumeNode) -> VolumeImage:
+    """Voxels and world geometry of a volume node, without copying the voxels.
+
+    Args:
+        node: scalar or vector volume. A linear parent transform is applied to the geometry; a non-linear one is not.
+
+    Returns:
+        An image whose ``array`` is a view of the node's own voxels.
+
+    Raises:
+        InputError: not a volume, or one without voxels.
+    """
+    if not isinstance(node, slicer.vtkMRMLVolumeNode):
+        raise InputError(f"expected a volume node, got {_describe(node)}. Choose a volume.")
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
+        raise InputError(f"volume '{node.GetName()}' holds no voxels; expected a loaded image. Load it again.")
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return VolumeImage(
+        image_array(image), world_from_local(node) @ from_vtk(matrix), node.GetName() or "volume", _modality(node)
+    )
+
+
+def add_volume(scene: slicer.vtkMRMLScene, image: VolumeImage) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a volume to the scene: a vector volume when it has several channels, else a scalar one.
+
+    Args:
+        scene: gets the node, its display node and its item in the subject hierarchy.
+        image: copied; 64-bit integers become 32-bit where they fit, else double.
+
+    Raises:
+        InputError: voxels that are not real numbers.
+    """
+    data = image_data(image.array)
+    class_name = "vtkMRMLScalarVolumeNode" if image.channels == 1 else "vtkMRMLVectorVolumeNode"
+    node = scene.AddNewNodeByClass(class_name, image.name)
+    node.SetIJKToRASMatrix(to_vtk(image.ijk_to_ras))
+    node.SetAndObserveImageData(data)
+    node.CreateDefaultDisplayNodes()
+    if image.channels > 1 and image.array.dtype == np.uint8:
+        node.GetDisplayNode().SetAutoWindowLevel(False)  # stretching the contrast would change the photograph's colours
+        node.GetDisplayNode().SetWindowLevelMinMax(0, 255)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    if image.modality:
+        hierarchy.SetItemAttribute(item, _modality_attribute(), image.modality)
+    return node
+
+
+def active_volume(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLVolumeNode:
+    """The background volume of the Red slice view; if there is none, the only volume of the scene.
+
+    Raises:
+        InputError: no volume, or several and none of them shown in the Red view.
+    """
+    for view in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
+        background = scene.GetNodeByID(view.GetBackgroundVolumeID() or "")
+        if view.GetLayoutName() == "Red" and background is not None:
+            return background
+    volumes = [node for node in nodes_of_class(scene, "vtkMRMLScalarVolumeNode") if _is_input(node)]
+    if len(volumes) == 1:
+        return volumes[0]
+    if not volumes:
+        raise InputError("the scene holds no volume; expected one to segment. Load an image first.")
+    names = ", ".join(f"'{node.GetName()}'" for node in volumes)
+    raise InputError(
+        f"the scene holds {len(volumes)} volumes ({names}) and the Red slice view shows none; expected one. Name the "
+        "volume, or show it in the Red view."
+    )
+
+
+def _is_input(node: slicer.vtkMRMLVolumeNode) -> bool:
+    return not isinstance(node, slicer.vtkMRMLLabelMapVolumeNode) and node.GetAttribute(MAP_ATTRIBUTE) is None
+
+
+def _modality(node: slicer.vtkMRMLVolumeNode) -> str | None:
+    scene = node.GetScene()
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene) if scene else None
+    item = hierarchy.GetItemByDataNode(node) if hierarchy else 0
+    return (hierarchy.GetItemAttribute(item, _modality_attribute()) or None) if item else None
+
+
+def _modality_attribute() -> str:
+    return slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+
+
+def _describe(node: object) -> str:
+    if isinstance(node, slicer.vtkMRMLNode):
+        return f"'{node.GetName()}' ({node.GetClassName()})"
+    return "nothing" if node is None else type(node).__name__

@@ -1,0 +1,50 @@
+"""A finished run into the scene, all or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import slicer
+
+from ..data.result import VolumeResult
+from .nodes import set_provenance, unchanged_on_error
+from .overlays import show_overlay, write_attention
+from .segmentation import write_segmentation
+
+
+@dataclass(frozen=True)
+class WrittenNodes:
+    """What a run left in the scene.
+
+    Attributes:
+        segmentation: one segment for each class found.
+        attention: map name -> overlay volume.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    attention: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+
+
+def write_result(
+    scene: slicer.vtkMRMLScene, result: VolumeResult, volume_node: slicer.vtkMRMLVolumeNode, show: bool = True
+) -> WrittenNodes:
+    """Write segmentation and overlays of ``volume_node``; when anything fails the scene is as it was.
+
+    Args:
+        scene: of the volume.
+        result: of a run on ``volume_image(volume_node)``.
+        volume_node: the image that was segmented.
+        show: show the image in all slice views, with the first overlay over it.
+
+    Raises:
+        InputError: the result does not fit the volume.
+    """
+    with unchanged_on_error(scene):
+        segmentation = write_segmentation(scene, result, volume_node)
+        attention = {}
+        for name, volume in result.attention.items():
+            attention[name] = write_attention(scene, volume, volume_node)
+            set_provenance(attention[name], result.provenance, name)
+        if show:
+            show_overlay(scene, next(iter(attention.values()), None), volume_node)
+    return WrittenNodes(segmentation, attention)

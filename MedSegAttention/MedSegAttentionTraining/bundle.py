@@ -1,0 +1,183 @@
+"""Writing a trained network as a checkpoint: a MONAI bundle with our card, its licence and a page to read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+
+from MedSegAttentionLib.checkpoints.catalogue import CARD_FILE, CARD_KEY, WEIGHTS_FILE, read_card
+from MedSegAttentionLib.data.card import Card
+from MedSegAttentionLib.data.errors import InputError
+
+from .config import TrainingConfig
+
+CARDS = Path(__file__).parent / "cards"
+RESEARCH_ONLY = "For research only. Not a medical device: not for diagnosis, treatment or any other clinical use."
+
+
+@dataclass(frozen=True)
+class Training:
+    """What came out of a run: its settings, its weights file, and the reports of ``evaluate``."""
+
+    config: TrainingConfig
+    weights: Path
+    reports: list[dict[str, Any]]
+
+
+def write_bundle(training: Training, folder: Path) -> Card:
+    """Write the checkpoint of ``training`` to ``folder`` and read it back.
+
+    The text of the card (what it segments, codes, terms, limits) comes from ``cards/<checkpoint>.json``. Weights are
+    stored as float16.
+    """
+    config = training.config
+    template = CARDS / f"{config.checkpoint}.json"
+    if not template.is_file():
+        raise InputError(f"'{template}' does not exist; write the card of '{config.checkpoint}' there first.")
+    weights = save({name: _half(tensor) for name, tensor in sorted(load_file(training.weights).items())})
+    network_config = {key: value for key, value in config.network.items() if key != "name"}
+    card = {
+        "id": config.checkpoint,
+        "task": config.task,
+        "network": config.network["name"],
+        "network_config": network_config,
+        "in_channels": config.in_channels,
+        "activation": "sigmoid" if config.out_channels == 1 else "softmax",
+        "intensity": config.intensity,
+        "fit": config.stages[-1].fit,
+        **json.loads(template.read_text(encoding="utf-8")),
+        "metrics": dict(map(_figures, training.reports)),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    names = [label["name"] for label in card["labels"]]
+    if names != config.classes:
+        raise InputError(f"'{template}' lists the classes {names}; the configuration has {config.classes}.")
+    for path, content in (
+        (WEIGHTS_FILE, weights),
+        (CARD_FILE, _json(_metadata(card))),
+        (Path("configs/inference.json"), _json(_inference(config.checkpoint))),
+        (Path("docs/README.md"), model_card(card).encode()),
+        (Path("LICENSE"), licence(card).encode()),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return read_card(folder)
+
+
+def _figures(report: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Data set and split of a report of ``evaluate``, with the figures the card shows."""
+    name = f"{report['data']} ({report['split']})" if report.get("split") else str(report["data"])
+    per_class = {label: {key: values[key] for key in ("dice", "hd95")} for label, values in report["per_class"].items()}
+    figures = {key: report["mean"][key] for key in ("dice", "iou", "hd95")}
+    return name, {"cases": len(report["cases"]), **figures, "hd95_unit": report["hd95_unit"], "per_class": per_class}
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _metadata(card: dict[str, Any]) -> dict[str, Any]:
+    """MONAI's bundle metadata around our card."""
+    size = card["fit"]["size"]
+    classes = ["background", *(label["name"] for label in card["labels"])]
+    image = {
+        "type": "image",
+        "format": "magnitude" if card["in_channels"] == 1 else "rgb",
+        "modality": card["modality"],
+        "num_channels": card["in_channels"],
+        "spatial_shape": [size, size],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+    }
+    logits = {
+        "type": "logits",
+        "format": "segmentation",
+        "num_channels": 1 if card["activation"] == "sigmoid" else len(classes),
+        "spatial_shape": [size, size],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": {"0": classes[1]} if card["activation"] == "sigmoid" else dict(enumerate(classes)),
+    }
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json",
+        "version": card["version"],
+        "changelog": {card["version"]: "first version"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
+        "task": card["title"],
+        "description": card["description"],
+        "authors": "The MedSegAttention contributors",
+        "copyright": "See LICENSE",
+        "intended_use": RESEARCH_ONLY,
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": logits}},
+        CARD_KEY: card,
+    }
+
+
+def _inference(checkpoint: str) -> dict[str, Any]:
+    """So that ``python -m monai.bundle run --config_file configs/inference.json`` does what ``segment`` does."""
+    return {
+        "imports": ["$from MedSegAttentionLib.commands.segment import segment_file"],
+        "bundle_root": ".",
+        "image": f"image-for-{checkpoint}.nii.gz",
+        "output_dir": "./eval",
+        "run": ["$segment_file(@image, @output_dir, checkpoint=@bundle_root)"],
+    }
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """The page a person reads."""
+    lines = [f"# {card['title']}", "", card["description"], "", RESEARCH_ONLY, "", "## What it takes", ""]
+    fit = card["fit"]
+    takes = f"{card['modality']}, {card['orientation']} slices, {card['in_channels']} channel(s)"
+    place = (
+        f"{fit['mm']} mm pixels on {fit['size']} x {fit['size']}"
+        if fit["fit"] == "spacing"
+        else f"{fit['size']} x {fit['size']}"
+    )
+    lines += [f"- Modality {takes}, brought to {place}."]
+    lines += [f"- Network `{card['network']}` {card['network_config']}.", "", "## Classes", ""]
+    lines += [f"- {label['name']} (SNOMED CT {label['codes']['type'][1]})" for label in card["labels"]]
+    lines += ["", "## Trained on", ""]
+    lines += [
+        f"- {data['name']}, {data['cases']} cases. {data['citation']} Terms: {data['terms']}."
+        for data in card["training_data"]
+    ]
+    lines += ["", "## Measured", ""]
+    lines += [_metrics_line(name, figures) for name, figures in card["metrics"].items()] or ["Not measured yet."]
+    lines += ["", "## Known limits", "", *(f"- {text}" for text in card["limits"]), ""]
+    return "\n".join(lines)
+
+
+def _metrics_line(name: str, figures: dict[str, Any]) -> str:
+    classes = ", ".join(f"{label} {values['dice']:.3f}" for label, values in figures["per_class"].items())
+    return f"- {name} ({figures['cases']} cases): mean Dice by case {figures['dice']:.3f} ({classes})."
+
+
+def licence(card: dict[str, Any]) -> str:
+    """The licence of these weights."""
+    data = "\n".join(f"* {item['name']}: {item['terms']}.\n  {item['citation']}" for item in card["training_data"])
+    return (
+        f"Licence of the weights of {card['id']}\n\n"
+        "The weights in models/model.safetensors may be used, copied and passed on for research and education,\n"
+        "free of charge, with this file beside them and with the works below cited. Other uses need the consent\n"
+        "of the owners of the training data.\n\n"
+        f"They were trained from scratch on:\n\n{data}\n\n"
+        f"{RESEARCH_ONLY}\n"
+        "They come without warranty of any kind. The program code has a licence of its own (LICENSE.txt).\n"
+    )

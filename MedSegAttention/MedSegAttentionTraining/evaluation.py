@@ -1,0 +1,236 @@
+"""The ``evaluate`` command: a checkpoint against the reference masks of a folder.
+
+Every case goes through the same run as in the application; what it finds is scored by :mod:`.metrics`. A case that
+fails ends the evaluation: figures over the cases that happened to work would be worth nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from MedSegAttentionLib.checkpoints.catalogue import TASKS, choose_checkpoint, find_checkpoint, read_card
+from MedSegAttentionLib.data.card import Card
+from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.data.labels import Label
+from MedSegAttentionLib.data.result import VolumeResult
+from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.files.reading import read_volume
+from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
+from MedSegAttentionLib.runner.in_process import RunSettings, run
+
+from .cases import DataFolder, read_case, read_folder
+from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
+
+logger = logging.getLogger(__name__)
+
+Predict = Callable[[VolumeImage], VolumeResult]
+Progress = Callable[[int, int, str], None]
+
+RULES = {
+    "case": "A case is a patient volume, or one picture. Its figures are means over the classes present in its "
+    "reference, each class against all the rest. Where the reference has none: over those found in error (Dice 0), "
+    "or, where nothing was found either, over all (Dice 1).",
+    "mean": "Mean over the cases.",
+    "per_class": "Mean over the cases in which the class counts; 'cases' is their number.",
+    "hd95": "The larger of the two directed 95th percentiles of the distances between the surfaces, in 'hd95_unit'. "
+    "null where the class is missing in the reference or was not found; such a null is left out of every mean.",
+    "tau": "'histogram' counts positions in 20 equal bins over [0, 1]. 'share_k_min' is the share of positions with "
+    "k <= k_min; 'share_k_max' that with k >= k_max - 1, since floor(tau k_max) cannot reach k_max while tau < 1.",
+}
+
+
+def evaluate(
+    checkpoint: str | Path,
+    data_folder: str | Path,
+    split: str | None = None,
+    splits: str | Path | None = None,
+    *,
+    device: str = "auto",
+    json_path: str | Path | None = None,
+    csv_path: str | Path | None = None,
+    progress: Progress | None = None,
+    predict: Predict | None = None,
+) -> dict[str, Any]:
+    """Measure a checkpoint on a folder of images with reference masks.
+
+    Args:
+        checkpoint: ID, folder or task; where a task leaves the choice to the modality, the first image decides for all.
+        data_folder: see :mod:`.cases`.
+        split: ``"train"``, ``"test"`` or None for all cases.
+        splits: CSV file that ``split`` refers to.
+        device: see :class:`~MedSegAttentionLib.inference.settings.RunSettings`.
+        json_path: where to write what is returned.
+        csv_path: where to write a row for each case and class.
+        progress: called with (cases done, cases, name of the last one).
+        predict: segments an image in place of the checkpoint's network; its classes must be those of the card.
+
+    Returns:
+        JSON-ready: ``checkpoint``, ``data``, ``cases``, ``mean``, ``per_class``, ``tau``, ``rules`` and more.
+
+    Raises:
+        InputError: the folder cannot be used, or has no class in common with the checkpoint.
+        CheckpointError: no such checkpoint.
+    """
+    data = read_folder(data_folder, split, splits)
+    folder = _checkpoint_folder(checkpoint, data)
+    card = read_card(folder)
+    if predict is None:
+        # What the panel would ask about first must not stop a measurement; the warnings are kept with each case.
+        predict = partial(run, checkpoint=folder, settings=RunSettings(device=device, force=True))
+    labels = common_labels(card, data)
+    cases, tau = score_cases(card, data, labels, predict, progress)
+    report = {
+        "checkpoint": card.id,
+        "weights_sha256": card.weights_sha256,
+        "data": "/".join(data.path.parts[-2:]),
+        "split": split,
+        "hd95_unit": "mm" if data.spacing_is_real else "pixels",
+        "cases": cases,
+        "mean": mean_figures(cases),
+        "per_class": {label.name: _class_mean(cases, label.name) for label in labels},
+        "tau": tau,
+        "rules": _rules(card, data, labels, cases),
+    }
+    if json_path:
+        _prepared(json_path).write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if csv_path:
+        write_csv(report, csv_path)
+    return report
+
+
+def common_labels(card: Card, data: DataFolder) -> list[Label]:
+    """The classes that both know, by name in any case, in the card's order.
+
+    Raises:
+        InputError: there is none.
+    """
+    common = [label for label in card.labels if label.name.lower() in data.labels]
+    if not common:
+        raise InputError(
+            f"checkpoint '{card.id}' knows {[label.name for label in card.labels]}, '{data.path}' has "
+            f"{sorted(data.labels)}; expected a class in common. Choose the checkpoint of this data's task, or correct "
+            "the names in dataset.json."
+        )
+    return common
+
+
+def score_cases(
+    card: Card, data: DataFolder, labels: list[Label], predict: Predict, progress: Progress | None = None
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Segment and score every case.
+
+    Args:
+        card: of the checkpoint behind ``predict``.
+        data: the cases.
+        labels: the classes to score.
+        predict: an image to its segmentation.
+        progress: see :func:`evaluate`.
+
+    Returns:
+        One entry for each case, and the tau statistics of each map.
+    """
+    names = [label.name for label in labels]
+    values = {name: value for value, name in enumerate(names, start=1)}
+    entries: list[dict[str, Any]] = []
+    statistics: dict[str, TauStatistics] = {}
+    for done, case in enumerate(data.cases, start=1):
+        image, reference = read_case(data, case, names)
+        result = predict(image)
+        spacing = image.spacing[::-1] if data.spacing_is_real else None
+        scores = score_case(_in_order(result.labels, labels), reference, values, spacing)
+        counted = scored_classes(scores)
+        rows = {name: {**asdict(score), "counts": name in counted} for name, score in scores.items()}
+        entries.append(
+            {
+                "case": case.name,
+                **mean_figures([rows[name] for name in counted]),
+                "per_class": rows,
+                "warnings": list(result.provenance.get("warnings", [])),
+            }
+        )
+        _add_tau(statistics, result, card)
+        logger.info("%s: Dice %.4f (%d of %d)", case.name, entries[-1]["dice"], done, len(data.cases))
+        if progress:
+            progress(done, len(data.cases), case.name)
+    return entries, {name: item.summary() for name, item in statistics.items()}
+
+
+def write_csv(report: dict[str, Any], path: str | Path) -> None:
+    """A row for each case and class, and the mean over cases as the last row; an undefined figure is an empty cell."""
+    columns = ("case", "class", *FIGURES, "in_reference", "found", "counts")
+    with open(_prepared(path), "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, (*columns, "hd95_unit"))
+        writer.writeheader()
+        for entry in report["cases"]:
+            for name, row in entry["per_class"].items():
+                writer.writerow({"case": entry["case"], "class": name, **row, "hd95_unit": report["hd95_unit"]})
+        writer.writerow({"case": "mean", **report["mean"], "hd95_unit": report["hd95_unit"]})
+
+
+def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:
+    if str(checkpoint) in TASKS:
+        return choose_checkpoint(str(checkpoint), read_volume(data.cases[0].image))
+    return find_checkpoint(checkpoint)
+
+
+def _in_order(found: np.ndarray, labels: list[Label]) -> np.ndarray:
+    """Values of the checkpoint to 1, 2, ... in the order of ``labels``; classes not among them become background."""
+    table = np.zeros(256, np.uint8)
+    for value, label in enumerate(labels, start=1):
+        table[label.value] = value
+    return table[found]
+
+
+def _add_tau(statistics: dict[str, TauStatistics], result: VolumeResult, card: Card) -> None:
+    for name, volume in result.attention.items():
+        if not name.startswith("tau_"):
+            continue
+        if name not in statistics:
+            bounds = signature(DynamicKNNAttention).parameters
+            statistics[name] = TauStatistics(
+                *(card.network_config.get(bound, bounds[bound].default) for bound in ("k_min", "k_max"))
+            )
+        k_share = result.attention.get("k_" + name.removeprefix("tau_"))
+        statistics[name].add(volume.array, None if k_share is None else k_share.array)
+
+
+def _class_mean(cases: list[dict[str, Any]], name: str) -> dict[str, float | int | None]:
+    rows = [case["per_class"][name] for case in cases if case["per_class"][name]["counts"]]
+    return {**mean_figures(rows), "cases": len(rows)}
+
+
+def _rules(card: Card, data: DataFolder, labels: list[Label], cases: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rules in words, and what they were applied to."""
+    names = {label.name.lower() for label in labels}
+    rows = [(case["case"], name, row) for case in cases for name, row in case["per_class"].items()]
+
+    def listed(condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        where = [{"case": case, "class": name, "counts": row["counts"]} for case, name, row in rows if condition(row)]
+        return {"count": len(where), "list": where}
+
+    return {
+        **RULES,
+        "left_out": sorted(set(data.labels) - names),
+        "not_in_data": [label.name for label in card.labels if label.name.lower() not in names],
+        "nothing_to_find_and_nothing_found": listed(lambda row: not row["in_reference"] and not row["found"]),
+        "found_but_not_in_reference": listed(lambda row: row["found"] and not row["in_reference"]),
+        "in_reference_but_not_found": listed(lambda row: row["in_reference"] and not row["found"]),
+        "hd95_undefined": listed(lambda row: row["hd95"] is None),
+    }
+
+
+def _prepared(path: str | Path) -> Path:
+    """``path``, with the folder it lies in made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

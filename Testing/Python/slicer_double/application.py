@@ -1,0 +1,111 @@
+"""Puts the double in place of what a Slicer module imports, for one test."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import slicer
+import slicer.util
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from . import module_classes, parameter_nodes
+from .pythonqt import WIDGETS
+from .ui_loader import QUiLoader
+from .widgets import STAND_INS
+
+MODULE = Path(__file__).resolve().parents[3] / "MedSegAttention" / "MedSegAttention.py"
+DISPLAYS = ("errorDisplay", "confirmOkCancelDisplay")
+
+
+@dataclass
+class Application:
+    """``slicer.app``, and what a test wants to know or decide about it.
+
+    Attributes:
+        shown: (function, text) of each message the user got.
+        confirms: the user's answer to questions.
+        during_events: called each time the module lets Slicer handle its events.
+        translated: every text that was looked up for translation.
+    """
+
+    shown: list[tuple[str, str]] = field(default_factory=list)
+    confirms: bool = True
+    during_events: Any = None
+    translated: list[str] = field(default_factory=list)
+    applicationName: str = "test double"
+
+    def processEvents(self) -> None:
+        QtWidgets.QApplication.processEvents()
+        if self.during_events:
+            self.during_events()
+
+    def translate(self, context: str, text: str) -> str:
+        self.translated.append(text)
+        return text
+
+    def show(self, name: str, *arguments: Any, **keywords: Any) -> bool | None:
+        self.shown.append((name, arguments[0]))
+        return self.confirms if name.startswith("confirm") else None
+
+
+def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Application:
+    """Give this test ``qt``, ``ctk`` and the parts of ``slicer`` that slicer-core lacks."""
+    QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    application = Application()
+    _module(monkeypatch, "qt", **WIDGETS, QUiLoader=QUiLoader, QFile=QtCore.QFile, QIcon=QtGui.QIcon)
+    _module(monkeypatch, "ctk", ctkCollapsibleButton=STAND_INS["ctkCollapsibleButton"])
+    _module(monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate)
+    _module(monkeypatch, "slicer.parameterNodeWrapper", parameterNodeWrapper=parameter_nodes.parameterNodeWrapper)
+    _module(monkeypatch, "slicer.ScriptedLoadableModule", **_public(module_classes, "ScriptedLoadableModule"))
+    named = {"app": application, "mrmlScene": scene, "modules": SimpleNamespace()}
+    for name, value in (named | {name: STAND_INS[name] for name in ("qMRMLWidget", "qMRMLNodeComboBox")}).items():
+        monkeypatch.setattr(slicer, name, value, raising=False)
+    for name in DISPLAYS:
+        monkeypatch.setattr(slicer.util, name, _recorder(application, name))
+    return application
+
+
+def load_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Execute ``MedSegAttention.py`` as Slicer does, and list it among Slicer's modules."""
+    for name in [name for name in sys.modules if name.startswith("MedSegAttentionLib.panel.")]:
+        monkeypatch.delitem(sys.modules, name)  # they hold the Slicer of an earlier test
+    module = execute_module(monkeypatch)
+    slicer.modules.medsegattention = SimpleNamespace(path=str(MODULE))
+    return module
+
+
+def execute_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Execute ``MedSegAttention.py``, the first time or again."""
+    module = ModuleType(MODULE.stem)
+    module.__file__ = str(MODULE)
+    monkeypatch.setitem(sys.modules, MODULE.stem, module)
+    exec(compile(MODULE.read_text(encoding="utf-8"), str(MODULE), "exec"), vars(module))
+    return module
+
+
+def _recorder(application: Application, name: str) -> Any:
+    signature = inspect.signature(getattr(slicer.util, name))
+
+    def display(*arguments: Any, **keywords: Any) -> bool | None:
+        signature.bind(*arguments, **keywords)  # what the real function would refuse
+        return application.show(name, *arguments, **keywords)
+
+    return display
+
+
+def _module(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
+    module = ModuleType(name)
+    vars(module).update(members)
+    monkeypatch.setitem(sys.modules, name, module)
+    if name.startswith("slicer."):
+        monkeypatch.setattr(slicer, name.removeprefix("slicer."), module, raising=False)
+
+
+def _public(module: ModuleType, prefix: str) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if name.startswith(prefix)}

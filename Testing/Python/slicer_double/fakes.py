@@ -1,0 +1,111 @@
+"""What tests put in place of a trained network, and how they look at a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import slicer
+from MedSegAttentionLib.data.card import Card
+from MedSegAttentionLib.data.errors import Cancelled
+from MedSegAttentionLib.data.result import AttentionVolume, SliceResult, VolumeResult
+from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.inference.settings import RunSettings
+
+
+def a_card(checkpoint: str, task: str) -> Card:
+    return Card(
+        id=checkpoint,
+        version="1",
+        task=task,
+        title=f"{task} title",
+        description=f"what {checkpoint} segments",
+        modality="CT",
+        network="unet",
+        network_config={},
+        in_channels=1,
+        activation="sigmoid",
+        labels=(),
+        orientation="axial",
+        intensity={},
+        fit={},
+        expects={},
+        postprocessing={},
+        attention=(),
+        training_data=(),
+        license="",
+        limits=(),
+        weights_sha256="",
+    )
+
+
+class FakeRunner:
+    """Stands for ``runner.in_process``: gives a prepared result, slice by slice, without a network.
+
+    Attributes:
+        result: what a run gives.
+        calls: arguments of each run.
+        errors: raised, one for each of the next runs.
+    """
+
+    RunSettings = RunSettings
+
+    def __init__(self, result: VolumeResult) -> None:
+        self.result, self.calls, self.errors = result, [], []
+
+    def run(
+        self,
+        volume: VolumeImage,
+        *,
+        task: str | None = None,
+        checkpoint: str | None = None,
+        settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+        on_slice: Callable[[SliceResult], None] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+        on_cancel: str = "discard",
+    ) -> VolumeResult:
+        self.calls.append({"volume": volume, "task": task, "checkpoint": checkpoint, "settings": settings})
+        if self.errors:
+            raise self.errors.pop(0)
+        for index, labels in enumerate(self.result.labels):
+            if on_slice:
+                on_slice(SliceResult(index, len(self.result.labels), labels, {}))
+            if is_cancelled and is_cancelled() and on_cancel == "discard":
+                raise Cancelled("stopped; nothing was kept.")
+        return self.result
+
+    def attention_row(
+        self,
+        volume: VolumeImage,
+        ras: tuple[float, float, float],
+        *,
+        task: str | None = None,
+        checkpoint: str | None = None,
+        map: str = "stage4",
+        settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+    ) -> AttentionVolume:
+        self.calls.append({"ras": ras, "task": task, "checkpoint": checkpoint, "map": map, "settings": settings})
+        return next(iter(self.result.attention.values()))
+
+
+def scene_content(scene: slicer.vtkMRMLScene) -> dict[str, Any]:
+    """What a failed run must leave alone: nodes, hierarchy items, what the slice views show."""
+    nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+    views = [node for node in nodes if node.IsA("vtkMRMLSliceCompositeNode")]
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    return {
+        "nodes": sorted(node.GetID() for node in nodes),
+        "items": hierarchy.GetNumberOfItems(),
+        "views": [(view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) for view in views],
+    }
+
+
+def nodes_of(scene: slicer.vtkMRMLScene, class_name: str) -> list[slicer.vtkMRMLNode]:
+    return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
+
+
+def add_noise(scene: slicer.vtkMRMLScene, name: str, class_name: str = "vtkMRMLScalarVolumeNode") -> Any:
+    shape = (1, 8, 8, 3) if "Vector" in class_name else (3, 8, 8)
+    values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    return slicer.util.addVolumeFromArray(values, name=name, nodeClassName=class_name)

@@ -1,0 +1,81 @@
+"""``qt.QUiLoader``: builds the part of the ``.ui`` format that the panel uses, and refuses what the real classes lack.
+
+PySide6's own loader would make a misspelt property a dynamic one without a word, and cannot connect Python signals.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+from PySide6 import QtCore, QtWidgets
+
+from .pythonqt import WIDGETS
+from .widgets import STAND_INS, StandIn
+
+FORM_ROLES = {"0": QtWidgets.QFormLayout.ItemRole.LabelRole, "1": QtWidgets.QFormLayout.ItemRole.FieldRole}
+VALUES = {"string": str, "cstring": str, "number": int, "bool": lambda text: text == "true"}
+
+
+class QUiLoader:
+    """Loads a file that ``qt.QFile`` has opened."""
+
+    def load(self, file: QtCore.QFile) -> QtWidgets.QWidget:
+        root = ElementTree.fromstring(bytes(file.readAll().data()))
+        widgets: dict[str, Any] = {}
+        panel = _build(root.find("widget"), None, widgets)
+        for element in root.iter("widget"):
+            for entry in element.findall("property[@name='buddy']"):
+                widgets[element.get("name")].setBuddy(widgets[entry.findtext("cstring")])
+        for before, after in zip(list(root.iter("tabstop"))[:-1], list(root.iter("tabstop"))[1:], strict=True):
+            QtWidgets.QWidget.setTabOrder(widgets[before.text], widgets[after.text])
+        for connection in root.iterfind("connections/connection"):
+            _connect(widgets, {part.tag: part.text for part in connection if part.tag != "hints"})
+        return panel
+
+
+def _build(element: ElementTree.Element, parent: Any, widgets: dict[str, Any]) -> Any:
+    widget = (WIDGETS | STAND_INS)[element.get("class")](parent)
+    widget.objectName = element.get("name")
+    if widgets.setdefault(widget.objectName, widget) is not widget:
+        raise RuntimeError(f"two widgets are called '{widget.objectName}'")
+    for entry in element.findall("property"):
+        _set_property(widget, entry)
+    for layout in element.findall("layout"):
+        _fill(getattr(QtWidgets, layout.get("class"))(widget), layout, widget, widgets)
+    return widget
+
+
+def _set_property(widget: Any, entry: ElementTree.Element) -> None:
+    name, value = entry.get("name"), entry[0]
+    if name == "buddy":  # the target may not exist yet
+        return
+    if value.tag == "stringlist":
+        converted = [item.text for item in value]
+    else:
+        converted = VALUES[value.tag](value.text or "")
+    if entry.get("stdset") == "0":
+        QtCore.QObject.setProperty(widget, name, converted)
+    else:
+        setattr(widget, name, converted)
+
+
+def _fill(layout: Any, element: ElementTree.Element, parent: Any, widgets: dict[str, Any]) -> None:
+    layout.setObjectName(element.get("name"))
+    for item in element.findall("item"):
+        content = item[0]
+        if content.tag == "spacer":
+            layout.addStretch()
+        elif isinstance(layout, QtWidgets.QFormLayout):
+            child = _build(content, parent, widgets)
+            layout.setWidget(int(item.get("row")), FORM_ROLES[item.get("column")], child)
+        else:
+            layout.addWidget(_build(content, parent, widgets))
+
+
+def _connect(widgets: dict[str, Any], connection: dict[str, str]) -> None:
+    sender, receiver, slot = widgets[connection["sender"]], widgets[connection["receiver"]], connection["slot"]
+    if not isinstance(receiver, StandIn) or slot not in receiver._description["slots"]:
+        raise RuntimeError(f"'{connection['receiver']}' has no slot '{slot}'")
+    if not sender.connect(connection["signal"], getattr(receiver, slot.split("(")[0])):
+        raise RuntimeError(f"'{connection['sender']}' has no signal '{connection['signal']}'")

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import slicer
+import slicerio
+from conftest import DIRECTIONS, a_result_on, an_image
+from MedSegAttentionLib.data.card import AttentionMap
+from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.data.result import AttentionVolume
+from MedSegAttentionLib.scene import writing
+from MedSegAttentionLib.scene.application import headless_scene
+from MedSegAttentionLib.scene.colours import COLOUR_NODE_TAG, colour_map
+from MedSegAttentionLib.scene.files import save_node, save_scene
+from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
+from MedSegAttentionLib.scene.volumes import add_volume, volume_image
+from MedSegAttentionLib.scene.writing import write_result
+from scene_tools import add_transform, snapshot, world_matrix
+
+
+def views(scene) -> list:
+    return [
+        scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
+        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode"))
+    ]
+
+
+@pytest.mark.parametrize("kind", DIRECTIONS)
+@pytest.mark.parametrize("moved", [False, True])
+def test_overlay_lies_where_the_network_looked(a_scene, kind, moved):
+    volume_node = add_volume(a_scene, an_image(kind))
+    if moved:
+        add_transform(a_scene, volume_node)
+    attention = a_result_on(volume_image(volume_node)).attention["tau_stage4"]
+    node = write_attention(a_scene, attention, volume_node)
+    np.testing.assert_allclose(world_matrix(node), attention.ijk_to_ras, atol=1e-9)
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), attention.array)
+    assert slicer.util.arrayFromVolume(node).dtype == np.float32
+    assert node.GetParentTransformNode() is volume_node.GetParentTransformNode()
+
+
+def test_overlay_display_has_the_range_of_the_map_not_of_the_image(a_scene, a_volume_node, a_result):
+    attention = a_result.attention["tau_stage4"]
+    faint = AttentionVolume(AttentionMap("k", "k", "", (0.25, 4.0)), attention.array * 0.01, attention.ijk_to_ras)
+    display = write_attention(a_scene, faint, a_volume_node).GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.25, 4.0)
+    assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == (0.25, 4.0)
+    assert not display.GetAutoWindowLevel()
+    assert not display.GetAutoThreshold()
+    assert display.GetApplyThreshold()
+    assert display.GetInterpolate()
+
+
+def test_colour_table_is_made_once(a_scene, a_volume_node, a_result):
+    attention = a_result.attention["tau_stage4"]
+    first = write_attention(a_scene, attention, a_volume_node).GetDisplayNode().GetColorNode()
+    second = write_attention(a_scene, attention, a_volume_node).GetDisplayNode().GetColorNode()
+    assert first is second
+    assert first.GetNumberOfColors() == 256
+    for index in (0, 100, 255):
+        colour = [0.0] * 4
+        first.GetColor(index, colour)
+        np.testing.assert_allclose(colour, [*colour_map()[index] / 255, 1], atol=1e-6)
+
+
+def test_colour_map_brightens_evenly():
+    lightness = colour_map() @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) > -0.3).all()
+    assert lightness[-1] - lightness[0] > 150
+
+
+def test_legend_is_ready(a_scene, a_volume_node, a_result):
+    node = write_attention(a_scene, a_result.attention["tau_stage4"], a_volume_node)
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    assert legend.GetTitleText() == "tau, stage 4"
+    assert legend.GetPrimaryDisplayNode() is node.GetDisplayNode()
+
+
+def test_everything_is_written_and_shown(a_scene, a_volume_node, a_partial_result):
+    written = write_result(a_scene, a_partial_result, a_volume_node)
+    assert list(written.attention) == ["tau_stage4"]
+    overlay = written.attention["tau_stage4"]
+    for node in (written.segmentation, overlay):
+        assert json.loads(node.GetAttribute("MedSegAttention.Provenance")) == a_partial_result.provenance
+        assert node.GetAttribute("MedSegAttention.Checkpoint") == "abdomen-ct-klo-net"
+    assert overlay.GetAttribute("MedSegAttention.Map") == "tau_stage4"
+    assert len(views(a_scene)) == 3
+    for view in views(a_scene):
+        assert view.GetBackgroundVolumeID() == a_volume_node.GetID()
+        assert view.GetForegroundVolumeID() == overlay.GetID()
+        assert view.GetForegroundOpacity() == 0.5
+
+
+def test_empty_views_are_fitted_to_the_image_and_others_keep_their_zoom(a_scene, a_volume_node, a_result):
+    written = write_result(a_scene, a_result, a_volume_node)
+    bounds = np.zeros(6)
+    a_volume_node.GetRASBounds(bounds)
+    centre = bounds.reshape(3, 2).mean(axis=1)
+    slice_nodes = [slicer.vtkMRMLSliceLogic.GetSliceNode(view) for view in views(a_scene)]
+    assert [node.GetOrientation() for node in slice_nodes] == ["Axial", "Coronal", "Sagittal"]
+    for node, across in zip(slice_nodes, (2, 1, 0), strict=True):
+        to_ras = node.GetSliceToRAS()
+        origin = np.array([to_ras.GetElement(axis, 3) for axis in range(3)])
+        np.testing.assert_allclose(origin, centre, atol=1.0)
+        widest = max(size for axis, size in enumerate(np.diff(bounds)[::2]) if axis != across)
+        assert widest <= max(node.GetFieldOfView()[:2]) < 1.2 * widest
+    slice_nodes[0].SetFieldOfView(7, 7, 1)
+    show_overlay(a_scene, written.attention["tau_stage4"], a_volume_node)
+    assert slice_nodes[0].GetFieldOfView()[:2] == (7, 7)
+
+
+def test_hidden_result_leaves_the_views(a_scene, a_volume_node, a_result):
+    write_result(a_scene, a_result, a_volume_node, show=False)
+    assert {view.GetBackgroundVolumeID() for view in views(a_scene)} == {None}
+
+
+@pytest.mark.parametrize("in_study", [False, True])
+def test_outputs_are_beside_the_volume_in_the_hierarchy(a_scene, a_volume_node, a_result, in_study):
+    hierarchy = a_scene.GetSubjectHierarchyNode()
+    parent = hierarchy.GetSceneItemID()
+    if in_study:
+        patient = hierarchy.CreateSubjectItem(parent, "patient")
+        parent = hierarchy.CreateStudyItem(patient, "study")
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(a_volume_node), parent)
+    written = write_result(a_scene, a_result, a_volume_node)
+    for node in (written.segmentation, *written.attention.values()):
+        item = hierarchy.GetItemByDataNode(node)
+        assert item
+        assert hierarchy.GetItemParent(item) == parent
+
+
+def fail_on_second_map(monkeypatch) -> None:
+    real, calls = writing.write_attention, []
+
+    def write(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise MemoryError("no room")
+        return real(*arguments)
+
+    monkeypatch.setattr(writing, "write_attention", write)
+
+
+def fail_when_shown(monkeypatch) -> None:
+    def show(*arguments):
+        show_overlay(*arguments)
+        raise RuntimeError("view is gone")
+
+    monkeypatch.setattr(writing, "show_overlay", show)
+
+
+@pytest.mark.parametrize("fail", [fail_on_second_map, fail_when_shown])
+def test_a_failure_leaves_the_scene_as_it_was(a_scene, a_volume_node, a_result, monkeypatch, fail):
+    write_result(a_scene, a_result, a_volume_node)
+    show_overlay(a_scene, a_volume_node, a_volume_node, opacity=0.25)
+    before = snapshot(a_scene)
+    fail(monkeypatch)
+    twice = replace(a_result, attention=dict.fromkeys(("tau_stage4", "k_stage4"), a_result.attention["tau_stage4"]))
+    with pytest.raises((MemoryError, RuntimeError), match=r"no room|view is gone"):
+        write_result(a_scene, twice, a_volume_node)
+    assert snapshot(a_scene) == before
+    monkeypatch.undo()
+    assert write_result(a_scene, twice, a_volume_node).segmentation.GetSegmentation().GetNumberOfSegments() == 3
+
+
+def test_a_failure_of_the_first_run_leaves_no_colour_table(a_scene, a_volume_node, a_result, monkeypatch):
+    before = snapshot(a_scene)
+    fail_when_shown(monkeypatch)
+    with pytest.raises(RuntimeError, match="view is gone"):
+        write_result(a_scene, a_result, a_volume_node)
+    assert snapshot(a_scene) == before
+
+
+def test_a_result_that_does_not_fit_leaves_the_scene_as_it_was(a_scene, a_volume_node, a_result):
+    before = snapshot(a_scene)
+    with pytest.raises(InputError, match="do not fit"):
+        write_result(a_scene, replace(a_result, labels=a_result.labels[1:]), a_volume_node)
+    assert snapshot(a_scene) == before
+
+
+def test_scene_file_brings_everything_back(a_scene, a_volume_node, a_partial_result, tmp_path):
+    add_transform(a_scene, a_volume_node)
+    result = replace(a_partial_result, ijk_to_ras=volume_image(a_volume_node).ijk_to_ras)
+    overlay = write_result(a_scene, result, a_volume_node).attention["tau_stage4"]
+    overlay.GetDisplayNode().SetThreshold(0.4, 1.0)
+    before = snapshot(a_scene)[1:]
+    path = save_scene(a_scene, tmp_path / "demo.mrb")
+    assert snapshot(a_scene)[1:] == before
+
+    loaded = headless_scene()
+    assert loaded.ReadFromMRB(str(path))
+    segmentation = loaded.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    assert json.loads(segmentation.GetAttribute("MedSegAttention.Provenance")) == result.provenance
+    assert segmentation.GetAttribute("MedSegAttention.Partial") == "2-6"
+    assert segmentation.GetParentTransformNode().GetName() == "couch"
+    again = loaded.GetFirstNodeByName(overlay.GetName())
+    assert again.GetAttribute("MedSegAttention.Map") == "tau_stage4"
+    assert again.GetDisplayNode().GetLowerThreshold() == 0.4
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(again), result.attention["tau_stage4"].array)
+    np.testing.assert_allclose(world_matrix(again), world_matrix(overlay), atol=1e-6)
+    assert {view.GetForegroundVolumeID() for view in views(loaded)} == {again.GetID()}
+    colour = [0.0] * 4
+    assert again.GetDisplayNode().GetColorNode().GetSingletonTag() == COLOUR_NODE_TAG
+    again.GetDisplayNode().GetColorNode().GetColor(255, colour)
+    np.testing.assert_allclose(colour[:3], colour_map()[255] / 255, atol=1e-3)
+    assert loaded.GetSubjectHierarchyNode().GetItemByDataNode(segmentation)
+
+
+def test_overlay_file_holds_raw_values_and_geometry(a_scene, a_volume_node, a_result, tmp_path):
+    node = write_result(a_scene, a_result, a_volume_node).attention["tau_stage4"]
+    before = snapshot(a_scene)
+    file = slicerio.read_volume(str(save_node(node, tmp_path / "case.tau_stage4.nrrd")))
+    np.testing.assert_array_equal(file["voxels"], node_voxels_ijk(node))
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0]) @ file["ijkToLPS"]
+    np.testing.assert_allclose(matrix, a_result.attention["tau_stage4"].ijk_to_ras, atol=1e-6)
+    assert snapshot(a_scene) == before
+    assert node.GetStorageNode() is None  # a copy: the node keeps no ties to it
+
+
+def node_voxels_ijk(node) -> np.ndarray:
+    return slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
+
+
+def test_impossible_paths_are_named(a_scene, a_volume_node, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        save_node(a_volume_node, tmp_path / "nowhere" / "a.nrrd")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_node(a_volume_node, tmp_path)
+    with pytest.raises(InputError, match=r"expected a name ending in \.mrb"):
+        save_scene(a_scene, tmp_path / "scene.zip")
+    with pytest.raises(InputError, match=r"cannot be written as 'volume\.doc'"):
+        save_node(a_volume_node, tmp_path / "volume.doc")
+    assert not list(tmp_path.iterdir())
