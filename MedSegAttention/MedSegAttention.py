@@ -25,17 +25,17 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
         del sys.modules[_name]
 
 # Nothing below imports torch or monai: Slicer starts without them.
-from MedSegAttentionLib.checkpoints.catalogue import list_checkpoints  # noqa: E402
-from MedSegAttentionLib.data.card import Card  # noqa: E402
-from MedSegAttentionLib.data.errors import Cancelled, InputError  # noqa: E402
-from MedSegAttentionLib.data.result import SliceResult  # noqa: E402
-from MedSegAttentionLib.panel.choices import Device, Task  # noqa: E402
-from MedSegAttentionLib.panel.panel import Panel  # noqa: E402
-from MedSegAttentionLib.scene.nodes import unchanged_on_error  # noqa: E402
-from MedSegAttentionLib.scene.overlays import show_overlay, write_attention  # noqa: E402
-from MedSegAttentionLib.scene.volumes import active_volume, volume_image  # noqa: E402
-from MedSegAttentionLib.scene.writing import write_result  # noqa: E402
-from MedSegAttentionLib.setup import dependencies  # noqa: E402
+from MedSegAttentionLib.checkpoints.catalogue import list_checkpoints
+from MedSegAttentionLib.data.card import Card
+from MedSegAttentionLib.data.errors import Cancelled, InputError
+from MedSegAttentionLib.data.result import SliceResult
+from MedSegAttentionLib.panel.choices import Device, Task
+from MedSegAttentionLib.panel.panel import Panel
+from MedSegAttentionLib.scene.nodes import unchanged_on_error
+from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
+from MedSegAttentionLib.scene.volumes import active_volume, volume_image
+from MedSegAttentionLib.scene.writing import write_result
+from MedSegAttentionLib.setup import dependencies
 
 
 class MedSegAttention(ScriptedLoadableModule):
@@ -53,10 +53,10 @@ class MedSegAttention(ScriptedLoadableModule):
             "click Apply. For research use only; not for clinical decisions."
         )
         self.parent.acknowledgementText = _(
-            "The networks follow these papers: KLO-Net, a dynamic k-nearest-neighbour attention U-Net with a cross stage "
-            "partial encoder for prostate gland segmentation in MR images (arXiv:2512.13902); U-Net (Ronneberger et al., "
-            "2015); Cross Stage Partial Network (Wang et al., 2020). Each checkpoint names its training data and their "
-            "terms. Built on 3D Slicer, PyTorch and MONAI."
+            "The networks follow these papers: KLO-Net, a dynamic k-nearest-neighbour attention U-Net with a cross "
+            "stage partial encoder for prostate gland segmentation in MR images (arXiv:2512.13902); U-Net (Ronneberger "
+            "et al., 2015); Cross Stage Partial Network (Wang et al., 2020). Each checkpoint names its training data "
+            "and their terms. Built on 3D Slicer, PyTorch and MONAI."
         )
 
 
@@ -210,7 +210,9 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             MedSegAttentionError: see ``MedSegAttentionLib.data.errors``; the scene is then as it was.
         """
         if wait is not True:
-            raise InputError(f"wait={wait!r} is not possible; runs in the background are not available in this version.")
+            raise InputError(
+                f"wait={wait!r} is not possible; runs in the background are not available in this version."
+            )
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         runner = self._inference()
@@ -243,6 +245,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         map: str = "stage4",  # noqa: A002 - the name users' scripts rely on
         checkpoint: str | Path | None = None,
         device: str = "auto",
+        force: bool = False,
         show: bool = True,
     ) -> Any:
         """Where the network looks from one position of a volume: one attention map as a volume of one slice.
@@ -254,6 +257,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             map: attention stage (``stage4``, ``bottleneck``) or the name of one of its maps.
             checkpoint: as in :meth:`segment`.
             device: as in :meth:`segment`.
+            force: as in :meth:`segment`.
             show: show it over the volume.
 
         Returns:
@@ -261,7 +265,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         """
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         runner = self._inference()
-        settings = runner.RunSettings(device=device)
+        settings = runner.RunSettings(device=device, force=force)
         row = runner.attention_row(
             volume_image(volumeNode), tuple(ras), task=task, checkpoint=checkpoint, map=map, settings=settings
         )
@@ -314,7 +318,7 @@ class MedSegAttentionTest(ScriptedLoadableModuleTest):
         result = logic.segment(
             volumeNode, task=card.task, checkpoint=card.id, device="cpu", force=True, progressCallback=slices.append
         )
-        self.assertEqual(len(slices), shape[0])
-        self.assertLessEqual(result.segmentationNode.GetSegmentation().GetNumberOfSegments(), len(card.labels))
-        self.assertEqual(sorted(result.attentionNodes), sorted(item.name for item in card.attention))
-        self.assertIs(result.segmentationNode.GetScene(), slicer.mrmlScene)
+        assert len(slices) == shape[0]
+        assert result.segmentationNode.GetSegmentation().GetNumberOfSegments() <= len(card.labels)
+        assert sorted(result.attentionNodes) == sorted(item.name for item in card.attention)
+        assert result.segmentationNode.GetScene() is slicer.mrmlScene

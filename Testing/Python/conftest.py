@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.labels import Code, Label
 from MedSegAttentionLib.data.result import AttentionVolume, VolumeResult

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from MedSegAttentionLib.data.errors import CheckpointError
 from slicer_double.application import execute_module
 from slicer_double.fakes import add_noise
@@ -124,7 +125,7 @@ def test_closing_the_scene_empties_the_panel(open_module, a_scene, a_volume_node
 def test_closing_the_scene_while_another_module_is_shown(open_module, a_scene, a_volume_node):
     widget = open_module()
     widget.exit()
-    widget.parent._isEntered = False
+    widget.parent._is_entered = False
     a_scene.Clear(False)
     add_noise(a_scene, "new")
     assert widget.panel._parameterNode is None

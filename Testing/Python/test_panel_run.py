@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import slicer
+
 from MedSegAttentionLib.data.errors import ContractWarning, DependencyError, InputError
 from slicer_double.fakes import nodes_of, scene_content
 

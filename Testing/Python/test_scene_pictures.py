@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from PIL import Image
+
 from conftest import CLASSES, DIRECTIONS, geometry
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import InputError
@@ -17,7 +19,6 @@ from MedSegAttentionLib.scene.colours import colour_map
 from MedSegAttentionLib.scene.pictures import slice_picture, write_figure
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
-from PIL import Image
 from scene_tools import snapshot, world_matrix
 
 GOLDEN = Path(__file__).parent / "data" / "slice_blend.png"

@@ -8,6 +8,7 @@ import pytest
 import slicer
 import slicerio
 import vtk
+
 from conftest import CLASSES, DIRECTIONS, a_result_on, an_image
 from MedSegAttentionLib import __version__
 from MedSegAttentionLib.data.errors import InputError

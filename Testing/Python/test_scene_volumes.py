@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+
 from conftest import DIRECTIONS, an_image, geometry
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.volume import VolumeImage

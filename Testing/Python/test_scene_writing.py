@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import slicer
 import slicerio
+
 from conftest import DIRECTIONS, a_result_on, an_image
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import InputError

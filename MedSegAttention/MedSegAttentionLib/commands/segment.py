@@ -102,46 +102,60 @@ def segment_file(
     Raises:
         MedSegAttentionError: see :mod:`~..data.errors`.
     """
-    from ..runner.in_process import run
-
     source, output = Path(source), Path(output)
-    begin = perf_counter()
+    watch = _Stopwatch()
+    from ..runner.in_process import run
+    from ..scene import writing as _  # noqa: F401 - loads MRML, which takes seconds: part of starting, not of writing
+
+    watch.lap("start")
     volume = read_volume(source)
-    read = perf_counter() - begin
+    watch.lap("read")
     result = run(volume, task=task, checkpoint=checkpoint, settings=settings, on_slice=_log_progress)
-    return _write(volume, result, stem_of(source), output, read, scene_file)
+    watch.seconds |= result.provenance["seconds"]
+    watch.lap()
+    return _write(volume, result, stem_of(source), output, watch, scene_file)
+
+
+class _Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._begin = perf_counter()
+
+    def lap(self, stage: str | None = None) -> None:
+        """Book the time since the last call under ``stage``, or forget it."""
+        now = perf_counter()
+        if stage:
+            self.seconds[stage] = round(now - self._begin, 4)
+        self._begin = now
 
 
 def _write(
-    volume: VolumeImage, result: VolumeResult, stem: str, output: Path, read: float, scene_file: bool
+    volume: VolumeImage, result: VolumeResult, stem: str, output: Path, watch: _Stopwatch, scene_file: bool
 ) -> Written:
     """Write everything to a folder beside the results first, and move it over once it is complete."""
-    begin = perf_counter()
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
     except OSError as error:
-        raise InputError(
-            f"results cannot be written to '{output}' ({error.strerror}); choose another folder."
-        ) from error
+        raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
     try:
-        _write_nodes(volume, result, workshop / stem, scene_file)
-        seconds = {"read": round(read, 4), **result.provenance["seconds"], "write": round(perf_counter() - begin, 4)}
-        provenance = {**result.provenance, "seconds": seconds}
+        _write_nodes(volume, result, workshop / stem, watch, scene_file)
+        provenance = {**result.provenance, "seconds": watch.seconds}
         (workshop / f"{stem}.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         files = tuple(path.replace(output / path.name) for path in sorted(workshop.iterdir()))
-        return Written(files, seconds)
+        workshop.rmdir()
     except BaseException:
         shutil.rmtree(workshop, ignore_errors=True)
         for folder in made:
             folder.rmdir()
         raise
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+    return Written(files, watch.seconds)
 
 
-def _write_nodes(volume: VolumeImage, result: VolumeResult, stem: Path, scene_file: bool) -> None:
+def _write_nodes(volume: VolumeImage, result: VolumeResult, stem: Path, watch: _Stopwatch, scene_file: bool) -> None:
     from ..scene.application import headless_scene
     from ..scene.files import save_node, save_scene
     from ..scene.volumes import add_volume
@@ -150,12 +164,14 @@ def _write_nodes(volume: VolumeImage, result: VolumeResult, stem: Path, scene_fi
     scene = headless_scene()
     volume_node = add_volume(scene, volume)
     nodes = write_result(scene, result, volume_node)
+    watch.lap("nodes")
     save_node(nodes.segmentation, stem.with_name(f"{stem.name}.seg.nrrd"))
     for name, node in nodes.attention.items():
         save_node(node, stem.with_name(f"{stem.name}.{name}.nrrd"))
     _write_picture(scene, volume_node, nodes, result, stem.with_name(f"{stem.name}.png"))
     if scene_file:
         save_scene(scene, stem.with_name(f"{stem.name}.mrb"))
+    watch.lap("files")
 
 
 def _write_picture(scene: Any, volume_node: Any, nodes: WrittenNodes, result: VolumeResult, path: Path) -> None:
@@ -165,12 +181,13 @@ def _write_picture(scene: Any, volume_node: Any, nodes: WrittenNodes, result: Vo
 
     axis = AXIS_NAMES.index(result.provenance["slice_axis"])
     index = best_slice(result.labels, axis)
-    draw = partial(slice_picture, scene, volume_node, index, axis=axis)
+    window = result.provenance["display_window"]
+    draw = partial(slice_picture, scene, volume_node, index, axis=axis, window=window and tuple(window))
     panels = [(f"slice {index}", draw()), ("segments", draw(segmentation_node=nodes.segmentation))]
     colour_bar = None
     if shown := next(iter(result.attention.values()), None):
         overlay = nodes.attention[shown.map.name]
-        panels.append((shown.map.title, draw(segmentation_node=None, overlay_node=overlay)))
+        panels.append((shown.map.title, draw(overlay_node=overlay)))
         colour_bar = (colour_map(), *shown.map.range, shown.map.title)
     write_figure(path, panels, colour_bar)
 

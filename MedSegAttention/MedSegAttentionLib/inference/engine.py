@@ -124,6 +124,7 @@ class SegmentationRun:
             "slice_axis": AXIS_NAMES[self.plan.axes[0]],
             "slices": [self.done, self.plan.shape[0]],
             "settings": asdict(self.settings),
+            "display_window": [self.normalise.low, self.normalise.high] if self.card.in_channels == 1 else None,
             "not_found": [label.name for label in self.card.labels if label.value not in present],
             "warnings": [*self.warnings, *self.predictor.warnings],
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},

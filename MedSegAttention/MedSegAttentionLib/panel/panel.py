@@ -145,9 +145,7 @@ class Panel(VTKObservationMixin):
         self.ui.progressBar.maximum = finished.count
         self.ui.progressBar.value = finished.index + 1
         if not self._cancelRequested:
-            self._setStatus(
-                _("Slice {number} of {count}").format(number=finished.index + 1, count=finished.count)
-            )
+            self._setStatus(_("Slice {number} of {count}").format(number=finished.index + 1, count=finished.count))
         self._handleEvents()
 
     def _handleEvents(self) -> None:

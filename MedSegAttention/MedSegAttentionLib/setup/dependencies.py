@@ -40,7 +40,7 @@ def require() -> None:
         raise DependencyError(
             f"Python packages missing or half installed: {', '.join(missing)}; inference needs {', '.join(PACKAGES)}. "
             "Install the PyTorch extension (Extensions Manager), restart, let its PyTorch Utils module install "
-            f'PyTorch, then run in the Python console: slicer.util.pip_install(\'-r "{REQUIREMENTS.as_posix()}"\').'
+            f"PyTorch, then run in the Python console: slicer.util.pip_install('-r \"{REQUIREMENTS.as_posix()}\"')."
         )
 
 

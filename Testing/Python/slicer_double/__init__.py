@@ -1,4 +1,4 @@
-"""A test double of what the panel uses of the Slicer application: PythonQt, three CTK and MRML widgets, scripted modules.
+"""A test double of what the panel uses of the Slicer application: PythonQt, CTK and MRML widgets, scripted modules.
 
 It is not Slicer. PySide6 stands in for Qt, real MRML comes from slicer-core, and what neither has is written here, only
 as far as the module needs it. It is strict: what the real classes lack, it refuses. Their properties, signals and slots

@@ -38,7 +38,7 @@ class Application:
     confirms: bool = True
     during_events: Any = None
     translated: list[str] = field(default_factory=list)
-    applicationName: str = "test double"
+    applicationName: str = "test double"  # noqa: N815 - Slicer's name
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
@@ -60,7 +60,9 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     application = Application()
     _module(monkeypatch, "qt", **WIDGETS, QUiLoader=QUiLoader, QFile=QtCore.QFile, QIcon=QtGui.QIcon)
     _module(monkeypatch, "ctk", ctkCollapsibleButton=STAND_INS["ctkCollapsibleButton"])
-    _module(monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate)
+    _module(
+        monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate
+    )
     _module(monkeypatch, "slicer.parameterNodeWrapper", parameterNodeWrapper=parameter_nodes.parameterNodeWrapper)
     _module(monkeypatch, "slicer.ScriptedLoadableModule", **_public(module_classes, "ScriptedLoadableModule"))
     named = {"app": application, "mrmlScene": scene, "modules": SimpleNamespace()}

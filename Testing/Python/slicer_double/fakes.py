@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
-from MedSegAttentionLib.data.card import Card
+
+from MedSegAttentionLib.checkpoints.catalogue import read_card
+from MedSegAttentionLib.data.card import AttentionMap, Card
 from MedSegAttentionLib.data.errors import Cancelled
 from MedSegAttentionLib.data.result import AttentionVolume, SliceResult, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
@@ -38,6 +44,41 @@ def a_card(checkpoint: str, task: str) -> Card:
         limits=(),
         weights_sha256="",
     )
+
+
+def an_untrained_checkpoint(folder: Path) -> Card:
+    """Write a whole checkpoint of a very small KLO-Net that segments nothing in particular, and give its card."""
+    import torch
+    from safetensors.torch import save
+
+    from MedSegAttentionLib.networks import build_network
+
+    torch.manual_seed(0)
+    config = {"width": 8}
+    weights = save(build_network("klo-net", in_channels=1, out_channels=1, **config).state_dict())
+    maps = [AttentionMap(name, name, "", (0.0, 1.0)) for name in ("tau_stage4", "tau_bottleneck")]
+    code = ["SCT", "41216001", "Prostate"]
+    card = asdict(
+        replace(
+            a_card(folder.name, "prostate"),
+            modality="MR",
+            network="klo-net",
+            network_config=config,
+            intensity={"method": "zscore", "percentiles": [0.5, 99.5]},
+            fit={"fit": "spacing", "mm": 1.0, "size": 32},
+            expects={"minimum": [-10, None], "maximum": [None, 300]},
+            attention=maps,
+            weights_sha256=hashlib.sha256(weights).hexdigest(),
+        )
+    )
+    card["labels"] = [{"name": "prostate", "colour": [230, 158, 140], "codes": {"category": code, "type": code}}]
+    for path, content in (
+        ("configs/metadata.json", json.dumps({"medsegattention": card}).encode()),
+        ("models/model.safetensors", weights),
+    ):
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_bytes(content)
+    return read_card(folder)
 
 
 class FakeRunner:
@@ -82,7 +123,7 @@ class FakeRunner:
         *,
         task: str | None = None,
         checkpoint: str | None = None,
-        map: str = "stage4",
+        map: str = "stage4",  # noqa: A002 - the real one's name
         settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
     ) -> AttentionVolume:
         self.calls.append({"ras": ras, "task": task, "checkpoint": checkpoint, "map": map, "settings": settings})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import slicer
+
 from MedSegAttentionLib.data.result import VolumeResult
 
 from .application import Application, install, load_module

@@ -71,10 +71,10 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 class qSlicerScriptedLoadableModuleWidget(STAND_INS["qMRMLWidget"]):  # noqa: N801
     """The widget around a module's panel; Slicer says there whether the module is shown."""
 
-    _isEntered = True
+    _is_entered = True
 
     def __getattribute__(self, name: str) -> Any:
-        return super().__getattribute__("_isEntered" if name == "isEntered" else name)
+        return super().__getattribute__("_is_entered" if name == "isEntered" else name)
 
 
 def module_parent() -> qSlicerScriptedLoadableModuleWidget:

@@ -34,12 +34,12 @@ def parameterNodeWrapper(cls: type) -> type:
 
 
 class _Wrapper:
-    def __init__(self, parameterNode: slicer.vtkMRMLScriptedModuleNode) -> None:
-        self.parameterNode = parameterNode
+    def __init__(self, node: slicer.vtkMRMLScriptedModuleNode) -> None:
+        self.parameterNode = node
         self._guis: dict[int, tuple[list[_Connector], int]] = {}
         self._updating = False
         for name, (_, default) in self.allParameters.items():
-            if not parameterNode.HasParameter(name):
+            if not node.HasParameter(name):
                 self.setValue(name, default)
 
     def getValue(self, name: str) -> Any:

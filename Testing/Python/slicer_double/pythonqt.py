@@ -50,6 +50,8 @@ class PythonQtRules:
             reading.add(property_name)  # while it reads a property PySide6 asks whether Python overrides its getter
             try:
                 return plain(QtCore.QObject.property(self, property_name))
+            except RuntimeError:  # some enumerations have no converter; their getters have
+                return plain(get(property_name)())
             finally:
                 reading.discard(property_name)
         value = get(name)

@@ -5,8 +5,8 @@ PySide6's own loader would make a misspelt property a dynamic one without a word
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from PySide6 import QtCore, QtWidgets
 
@@ -14,14 +14,19 @@ from .pythonqt import WIDGETS
 from .widgets import STAND_INS, StandIn
 
 FORM_ROLES = {"0": QtWidgets.QFormLayout.ItemRole.LabelRole, "1": QtWidgets.QFormLayout.ItemRole.FieldRole}
-VALUES = {"string": str, "cstring": str, "number": int, "bool": lambda text: text == "true"}
+VALUES = {
+    "string": lambda value: value.text or "",
+    "number": lambda value: int(value.text),
+    "bool": lambda value: value.text == "true",
+    "stringlist": lambda value: [item.text for item in value],
+}
 
 
 class QUiLoader:
     """Loads a file that ``qt.QFile`` has opened."""
 
     def load(self, file: QtCore.QFile) -> QtWidgets.QWidget:
-        root = ElementTree.fromstring(bytes(file.readAll().data()))
+        root = ET.fromstring(bytes(file.readAll().data()))
         widgets: dict[str, Any] = {}
         panel = _build(root.find("widget"), None, widgets)
         for element in root.iter("widget"):
@@ -34,7 +39,7 @@ class QUiLoader:
         return panel
 
 
-def _build(element: ElementTree.Element, parent: Any, widgets: dict[str, Any]) -> Any:
+def _build(element: ET.Element, parent: Any, widgets: dict[str, Any]) -> Any:
     widget = (WIDGETS | STAND_INS)[element.get("class")](parent)
     widget.objectName = element.get("name")
     if widgets.setdefault(widget.objectName, widget) is not widget:
@@ -46,21 +51,18 @@ def _build(element: ElementTree.Element, parent: Any, widgets: dict[str, Any]) -
     return widget
 
 
-def _set_property(widget: Any, entry: ElementTree.Element) -> None:
+def _set_property(widget: Any, entry: ET.Element) -> None:
     name, value = entry.get("name"), entry[0]
     if name == "buddy":  # the target may not exist yet
         return
-    if value.tag == "stringlist":
-        converted = [item.text for item in value]
-    else:
-        converted = VALUES[value.tag](value.text or "")
+    converted = VALUES[value.tag](value)
     if entry.get("stdset") == "0":
         QtCore.QObject.setProperty(widget, name, converted)
     else:
         setattr(widget, name, converted)
 
 
-def _fill(layout: Any, element: ElementTree.Element, parent: Any, widgets: dict[str, Any]) -> None:
+def _fill(layout: Any, element: ET.Element, parent: Any, widgets: dict[str, Any]) -> None:
     layout.setObjectName(element.get("name"))
     for item in element.findall("item"):
         content = item[0]

@@ -121,7 +121,9 @@ class qMRMLNodeComboBox:  # noqa: N801
         if scene is not None:
             this = weakref.ref(self)
             events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent)
-            self._observed = [(scene, scene.AddObserver(event, lambda *_: this() and this()._refresh())) for event in events]
+            self._observed = [
+                (scene, scene.AddObserver(event, lambda *_: this() and this()._refresh())) for event in events
+            ]
         self._refresh()
 
     def mrmlScene(self) -> slicer.vtkMRMLScene | None:

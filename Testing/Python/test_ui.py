@@ -1,0 +1,132 @@
+"""The ``.ui`` file against the panel's code, the parameters, and the widgets as they really are."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from slicer_double import widgets
+from slicer_double.pythonqt import WIDGETS as QT
+
+pytest_plugins = ["slicer_double.fixtures"]
+
+MODULE = Path(__file__).resolve().parents[2] / "MedSegAttention"
+ROOT = ET.parse(MODULE / "Resources" / "UI" / "MedSegAttention.ui").getroot()
+WIDGETS = {element.get("name"): element for element in ROOT.iter("widget")}
+MESSAGES = ("_setStatus", "_showError", "errorDisplay", "confirmOkCancelDisplay")
+PANEL_FILES = [MODULE / "MedSegAttention.py", *(MODULE / "MedSegAttentionLib" / "panel").glob("*.py")]
+
+
+def property_text(element: ET.Element, name: str) -> str | None:
+    found = element.find(f"property[@name='{name}']")
+    return None if found is None else "".join(found.itertext()).strip()
+
+
+def test_every_widget_that_the_code_names_exists():
+    named = {name for path in PANEL_FILES for name in re.findall(r"\bui\.(\w+)", path.read_text(encoding="utf-8"))}
+    assert {"applyButton", "checkpointComboBox", "progressBar"} <= named <= set(WIDGETS)
+
+
+def test_every_bound_parameter_exists(a_module):
+    bound = {property_text(element, "SlicerParameterName") for element in WIDGETS.values()} - {None}
+    parameters = set(a_module.MedSegAttentionParameterNode.allParameters)
+    assert parameters == {"inputVolume", "task", "checkpoint", "device", "showAttention"}
+    assert bound == parameters - {"checkpoint"}  # the panel binds that one itself
+
+
+def test_every_scene_widget_gets_the_scene():
+    connected = {
+        connection.findtext("receiver")
+        for connection in ROOT.iter("connection")
+        if connection.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+        and connection.findtext("sender") == ROOT.find("widget").get("name")
+    }
+    scene_widgets = {name for name, element in WIDGETS.items() if element.get("class").startswith("qMRML")}
+    assert connected == scene_widgets - {ROOT.find("widget").get("name")}
+    assert connected
+
+
+def test_inputs_can_be_used_with_keyboard_and_screen_reader():
+    buddies = {property_text(element, "buddy") for element in WIDGETS.values() if element.get("class") == "QLabel"}
+    inputs = {name for name, element in WIDGETS.items() if element.get("class").endswith("ComboBox")}
+    assert buddies - {None} == inputs
+    keys = [re.search("&(.)", property_text(element, "text") or "") for element in WIDGETS.values()]
+    letters = [key.group(1).lower() for key in keys if key]
+    assert len(letters) == len(set(letters)) == len(inputs)
+    stops = [element.text for element in ROOT.iter("tabstop")]
+    operable = [name for name in WIDGETS if re.search("(ComboBox|Selector|CheckBox|Button)$", name)]
+    assert stops == operable
+
+
+def test_everything_but_labels_and_sections_has_a_tooltip():
+    for name, element in WIDGETS.items():
+        if property_text(element, "buddy") is None and element.get("class") not in (
+            "qMRMLWidget",
+            "ctkCollapsibleButton",
+        ):
+            assert property_text(element, "toolTip"), name
+
+
+def test_research_use_is_said_once():
+    texts = [property_text(element, "text") or "" for element in WIDGETS.values()]
+    assert sum("research use only" in text.lower() for text in texts) == 1
+
+
+def bare_texts(tree: ast.AST) -> list[str]:
+    """Statements that give a text to a visible property or to a message without ``_``."""
+    found = []
+    for node in ast.walk(tree):
+        shown = []
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") in ("text", "toolTip", "title"):
+            shown = [node.value]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in MESSAGES:
+            shown = node.args
+        if any(isinstance(item, (ast.Constant, ast.JoinedStr)) and ast.unparse(item) != "''" for item in shown):
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_every_text_in_code_can_be_translated():
+    for path in PANEL_FILES:
+        assert bare_texts(ast.parse(path.read_text(encoding="utf-8"))) == [], path
+    assert bare_texts(ast.parse("button.text = 'Apply'\nself._setStatus(f'{n}')\nself._setStatus('')")) == [
+        "button.text = 'Apply'",
+        "self._setStatus(f'{n}')",
+    ]
+
+
+def test_the_double_has_what_the_real_widgets_have(an_application):
+    real = json.loads((Path(__file__).parent / "data" / "widgets-metaobjects.json").read_text(encoding="utf-8"))
+    for name, widget_class in widgets.STAND_INS.items():
+        widget = widget_class()
+        for key, entry in real[name]["properties"].items():
+            assert getattr(widget, key) == entry["default"], (name, key)
+    with pytest.raises(TypeError, match="no \\['inventedMethod'\\]"):
+        widgets.stand_in(type("qMRMLWidget", (), {"inventedMethod": print}), object)
+
+
+def test_the_double_behaves_as_pythonqt(an_application):
+    button = QT["QPushButton"]()
+    button.text = "a"
+    assert button.text == "a"
+    with pytest.raises(TypeError):
+        button.text()
+    with pytest.raises(AttributeError):
+        button.txt = "b"
+    with pytest.raises(AttributeError):
+        button.inventedMethod()
+    with pytest.raises(TypeError):
+        button.setText(text="b")
+    assert not isinstance(button, QT["QWidget"])
+    button.name = "apply"
+    assert button.objectName == "apply"
+    progress = QT["QProgressBar"]()
+    assert progress.orientation == 1
+    with pytest.raises(AttributeError):
+        progress.text = "read only"
