@@ -67,18 +67,16 @@ def test_names_and_catalogue_entry_agree():
 
 @pytest.mark.parametrize("name", ["EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"])
 def test_catalogue_images_are_files_of_this_repository(name):
+    """Their addresses hold no CMake variable: the catalogue reads them as text."""
     start = f"https://raw.githubusercontent.com/{value('MedSegAttention_OWNER')}/SlicerMedSegAttention/main/"
     for url in value(name).split():
         assert url.startswith(start)
-        assert url.endswith(".png")
-        assert "$" not in url  # the catalogue reads it as text
-    assert name != "EXTENSION_ICONURL" or (ROOT / value(name).removeprefix(start)).is_file()
+        assert (ROOT / url.removeprefix(start)).is_file()
 
 
-def test_package_carries_our_licence_and_readme():
-    for name in ("EXTENSION_LICENSE_FILE", "EXTENSION_README_FILE"):
-        assert value(name).startswith("${CMAKE_CURRENT_SOURCE_DIR}/")
-        assert not value(name).endswith("/")
+@pytest.mark.parametrize("name", ["EXTENSION_LICENSE_FILE", "EXTENSION_README_FILE"])
+def test_package_carries_our_licence_and_readme(name):
+    assert Path(value(name).replace("${CMAKE_CURRENT_SOURCE_DIR}", str(ROOT))).is_file()
 
 
 @pytest.mark.parametrize(

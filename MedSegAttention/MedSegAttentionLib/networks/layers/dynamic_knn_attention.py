@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .nearest import nearest_mask
+
 CLAMP_LEAK = 0.1
 """Share of the gradient that passes where ``tau * k_max`` lies outside ``[k_min, k_max]``: no gate gets stuck."""
 
@@ -93,11 +95,9 @@ class DynamicKNNAttention(nn.Module):
         normed = self.norm(x)
         tau = self.predict_tau(normed)
         query, key, value = self._heads(normed)
-        weights, index = self._sparse_weights(query @ key.transpose(-2, -1), tau)
-        positions = height * width
-        dense = weights.new_zeros(batch, self.heads, positions, positions).scatter(-1, index, weights)
-        attended = (dense.to(value.dtype) @ value).transpose(-2, -1).reshape(batch, channels, height, width)
-        k_share = self.neighbours(tau, positions).to(tau.dtype) / self.k_max
+        weights = self._weights(query @ key.transpose(-2, -1), tau)
+        attended = (weights.to(value.dtype) @ value).transpose(-2, -1).reshape(batch, channels, height, width)
+        k_share = self.neighbours(tau, height * width).to(tau.dtype) / self.k_max
         return GatedAttention(x + self.out(attended), tau, k_share)
 
     def predict_tau(self, normed: Tensor) -> Tensor:
@@ -123,9 +123,8 @@ class DynamicKNNAttention(nn.Module):
         normed = self.norm(x)
         tau = self.predict_tau(normed).flatten(2)[..., token : token + 1].unsqueeze(-1)
         query, key, _ = self._heads(normed)
-        weights, index = self._sparse_weights(query[:, :, token : token + 1] @ key.transpose(-2, -1), tau)
-        dense = weights.new_zeros(batch, self.heads, 1, height * width).scatter(-1, index, weights)
-        return dense.mean(dim=1).reshape(batch, 1, height, width)
+        weights = self._weights(query[:, :, token : token + 1] @ key.transpose(-2, -1), tau)
+        return weights.mean(dim=1).reshape(batch, 1, height, width)
 
     def _heads(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query (already scaled), key and value, each ``[B, heads, N, C / heads]``."""
@@ -135,23 +134,24 @@ class DynamicKNNAttention(nn.Module):
         query, key, value = qkv.unbind(1)
         return query * head_width**-0.5, key, value
 
-    def _sparse_weights(self, scores: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of the nearest neighbours and where they are.
+    def _weights(self, scores: Tensor, tau: Tensor) -> Tensor:
+        """Attention weights: a softmax over the nearest neighbours, 0 elsewhere.
 
         Args:
             scores: ``[B, heads, n, N]`` similarities of ``n`` positions to all ``N``.
             tau: ``[B, 1, ...]`` with ``n`` elements per image.
 
         Returns:
-            weights ``[B, heads, n, min(k_max, N)]``, float32, summing to 1, exactly 0 from rank k on; and their
-            indices among the ``N`` positions, same shape.
+            ``[B, heads, n, N]`` float32; each row sums to 1 and is exactly 0 from rank k on.
         """
-        positions = scores.shape[-1]
+        scores, tau, positions = scores.float(), tau.flatten(2).unsqueeze(-1), scores.shape[-1]
+        if scores.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing():
+            kept = nearest_mask(scores, self.neighbours(tau, positions), self.k_max)
+            return scores.masked_fill_(~kept, -torch.inf).softmax(dim=-1)
         values, index = scores.topk(min(self.k_max, positions), dim=-1, sorted=True)
-        values = values.float()
-        mask = self._rank_mask(tau.flatten(2).unsqueeze(-1), values.shape[-1], positions)
-        weights = torch.exp(values - values[..., :1]) * mask
-        return weights / weights.sum(dim=-1, keepdim=True), index
+        weights = torch.exp(values - values[..., :1]) * self._rank_mask(tau, values.shape[-1], positions)
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        return torch.zeros_like(scores).scatter(-1, index, weights)
 
     def _rank_mask(self, tau: Tensor, ranks: int, positions: int) -> Tensor:
         """``[B, 1, n, ranks]``: 1 below rank k and 0 from it on; its gradient is that of the soft mask."""
