@@ -33,6 +33,7 @@ from MedSegAttentionLib.panel.choices import Device, Task
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.nodes import unchanged_on_error
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
+from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
@@ -58,6 +59,12 @@ class MedSegAttention(ScriptedLoadableModule):
             "et al., 2015); Cross Stage Partial Network (Wang et al., 2020). Each checkpoint names its training data "
             "and their terms. Built on 3D Slicer, PyTorch and MONAI."
         )
+        slicer.app.connect("startupCompleted()", registerTerminology)
+
+
+def registerTerminology() -> None:
+    """Let Slicer's terminology selector know the codes of our segments; called once, when Slicer is up."""
+    load_terminology(slicer.modules.terminologies.logic())
 
 
 @parameterNodeWrapper

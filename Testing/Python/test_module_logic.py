@@ -16,6 +16,7 @@ import slicer
 from MedSegAttentionLib.checkpoints import catalogue
 from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError
 from MedSegAttentionLib.runner import in_process
+from MedSegAttentionLib.scene.terminology import REGION_NAME, TERMINOLOGY_NAME
 from slicer_double.fakes import FakeRunner, add_noise, an_untrained_checkpoint, nodes_of, scene_content
 
 pytest_plugins = ["slicer_double.fixtures"]
@@ -32,6 +33,19 @@ def test_the_module_describes_itself(a_module):
     assert parent.contributors
     assert "research use only" in parent.helpText.lower()
     assert "KLO-Net" in parent.acknowledgementText
+
+
+def test_slicer_knows_our_codes_once_it_has_started(a_module, an_application):
+    logic = slicer.vtkSlicerTerminologiesModuleLogic()
+    slicer.modules.terminologies = SimpleNamespace(logic=lambda: logic)
+    a_module.MedSegAttention(SimpleNamespace(path=str(MODULE / "MedSegAttention.py")))
+    assert not logic.IsTerminologyContextLoaded(TERMINOLOGY_NAME)
+    for function in an_application.at_startup:
+        function()
+    assert logic.IsTerminologyContextLoaded(TERMINOLOGY_NAME)
+    regions = []
+    logic.GetLoadedRegionContextNames(regions)
+    assert REGION_NAME in regions
 
 
 def test_segment_takes_the_active_volume(a_logic, a_runner, a_scene, a_volume_node):

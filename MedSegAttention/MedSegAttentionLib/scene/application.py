@@ -9,7 +9,7 @@ from pathlib import Path
 import slicer
 import vtk
 
-from .terminology import REGION_FILE, TERMINOLOGY_FILE
+from .terminology import load_terminology
 
 VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 
@@ -60,8 +60,7 @@ def _close(logics: list[slicer.vtkMRMLAbstractLogic], folder: tempfile.Temporary
 def _terminology_logic(folder: Path | None) -> slicer.vtkSlicerTerminologiesModuleLogic:
     # It gets no scene: on being given one it looks for Slicer's own lists, which the wheel lacks, and reports errors.
     logic = slicer.vtkSlicerTerminologiesModuleLogic()
-    logic.LoadTerminologyFromFile(str(TERMINOLOGY_FILE))
-    logic.LoadRegionContextFromFile(str(REGION_FILE))
+    load_terminology(logic)
     for path in sorted(folder.glob("Segmentation*.term.json")) if folder else []:
         logic.LoadTerminologyFromFile(str(path))
     return logic

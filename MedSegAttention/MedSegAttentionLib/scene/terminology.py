@@ -15,6 +15,14 @@ TERMINOLOGY_NAME = "Segmentation category and type - MedSegAttention"
 REGION_NAME = "Anatomic codes - MedSegAttention"
 
 
+def load_terminology(logic: slicer.vtkSlicerTerminologiesModuleLogic) -> None:
+    """Make the codes of our classes known to Slicer's terminology selector."""
+    logic.LoadTerminologyFromFile(str(TERMINOLOGY_FILE))
+    # Slicer before 5.10 knows the second list by its older name.
+    load_regions = getattr(logic, "LoadRegionContextFromFile", None) or logic.LoadAnatomicContextFromFile
+    load_regions(str(REGION_FILE))
+
+
 def terminology_entry(label: Label) -> str:
     """The codes of ``label`` as a serialised Slicer terminology entry."""
     parts = [TERMINOLOGY_NAME]

@@ -32,18 +32,25 @@ class Application:
         confirms: the user's answer to questions.
         during_events: called each time the module lets Slicer handle its events.
         translated: every text that was looked up for translation.
+        at_startup: what was connected to the end of the application's start.
     """
 
     shown: list[tuple[str, str]] = field(default_factory=list)
     confirms: bool = True
     during_events: Any = None
     translated: list[str] = field(default_factory=list)
+    at_startup: list[Any] = field(default_factory=list)
     applicationName: str = "test double"  # noqa: N815 - Slicer's name
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
         if self.during_events:
             self.during_events()
+
+    def connect(self, signal: str, function: Any) -> bool:
+        assert signal == "startupCompleted()", f"the application has no signal {signal}"
+        self.at_startup.append(function)
+        return True
 
     def translate(self, context: str, text: str) -> str:
         self.translated.append(text)

@@ -1,0 +1,187 @@
+"""Training from a folder to a checkpoint that segments, on small made volumes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from MedSegAttentionLib.__main__ import main
+from MedSegAttentionLib.checkpoints.loading import load_checkpoint
+from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionTraining.augmentation import training_transform
+from MedSegAttentionTraining.cases import read_folder
+from MedSegAttentionTraining.config import read_config
+from MedSegAttentionTraining.loop import Options, Trainer, split_cases
+from monai.data import set_track_meta
+from monai.utils import set_determinism
+
+CONFIGS = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining" / "configs"
+CASES = ("a", "b", "c", "d")
+
+
+@pytest.fixture
+def a_data_folder(tmp_path: Path) -> Path:
+    """Four volumes of noise with a bright disc, case d in the test split."""
+    folder = tmp_path / "made" / "discs"
+    rows, columns = np.mgrid[:40, :40]
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(CASES):
+        disc = ((rows - 18 - number) ** 2 + (columns - 20) ** 2 < 64).astype(np.uint8)
+        labels = np.stack([disc * 0, disc, disc])
+        image = rng.normal(100, 10, labels.shape) + 80 * labels
+        for sub, array in (("images", image.astype(np.float32)), ("labels", labels)):
+            (folder / sub).mkdir(parents=True, exist_ok=True)
+            picture = sitk.GetImageFromArray(array)
+            picture.SetSpacing((1.5, 1.5, 3.0))
+            sitk.WriteImage(picture, str(folder / sub / f"{name}.nii.gz"))
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "Prostate": 1}}))
+    with open(tmp_path / "splits.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "case", "split"])
+        writer.writerows(["made/discs", name, "test" if name == "d" else "train"] for name in CASES)
+    return folder
+
+
+@pytest.fixture
+def a_config(tmp_path: Path) -> Path:
+    """The shipped prostate configuration, made small: two resolutions of two epochs and one."""
+    values = json.loads((CONFIGS / "prostate-klo-net.json").read_text())
+    values |= {
+        "network": {"name": "klo-net", "width": 8},
+        "stages": [
+            {"fit": {"fit": "spacing", "mm": 2.0, "size": 32}, "epochs": 2},
+            {"fit": {"fit": "spacing", "mm": 1.5, "size": 48}, "epochs": 1},
+        ],
+        "epoch_slices": 8,
+        "batch_size": 4,
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def quiet_globals():
+    """MONAI's seeding and metadata switches are global: put them back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    set_determinism(None)
+    set_track_meta(True)
+    torch.set_num_threads(threads)
+
+
+def _train(config: Path, folder: Path, output: Path, max_steps: int | None = None) -> Trainer:
+    data = [read_folder(folder, "train", folder.parents[1] / "splits.csv")]
+    trainer = Trainer(read_config(config), data, output, Options(max_steps=max_steps))
+    trainer.run()
+    return trainer
+
+
+def _log(output: Path) -> list[dict[str, str]]:
+    with open(output / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train_export_segment_evaluate_by_the_commands_of_the_readme(tmp_path, a_data_folder, a_config, caplog):
+    splits, run, checkpoint = tmp_path / "splits.csv", tmp_path / "run", tmp_path / "checkpoint"
+    data = ["--data", str(a_data_folder), "--splits", str(splits)]
+    assert main(["train", str(a_config), *data, "--output", str(run), "--threads", "1"]) == 0
+    log = _log(run)
+    assert [row["epoch"] for row in log] == ["1", "2", "3"]
+    assert [row["size"] for row in log] == ["32", "32", "48"]
+    assert all(0 < float(row["tau_mean"]) < 1 for row in log)
+    assert (run / "learning_curve.png").stat().st_size > 5000
+
+    weights = ["--weights", str(run / "best.safetensors")]
+    assert main(["export", str(a_config), *weights, "--output", str(checkpoint)]) == 0
+    report = tmp_path / "test.json"
+    evaluate = ["evaluate", "--checkpoint", str(checkpoint), *data, "--split", "test", "--json", str(report)]
+    assert main(evaluate) == 0
+    assert [case["case"] for case in json.loads(report.read_text())["cases"]] == ["d"]
+
+    assert main(["export", str(a_config), *weights, "--output", str(checkpoint), "--metrics", str(report)]) == 0
+    card = load_checkpoint(checkpoint).card
+    dice = json.loads(report.read_text())["mean"]["dice"]
+    assert card.metrics["made/discs (test)"]["dice"] == dice
+    assert f"{dice:.3f}" in (checkpoint / "docs" / "README.md").read_text()
+    assert "PROMISE12" in (checkpoint / "LICENSE").read_text()
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, a_data_folder, a_config):
+    whole = _train(a_config, a_data_folder, tmp_path / "whole")
+    _train(a_config, a_data_folder, tmp_path / "broken", max_steps=2)  # one epoch
+    resumed = _train(a_config, a_data_folder, tmp_path / "broken")
+    for name, weights in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], weights, rtol=0, atol=0)
+    assert [row["dice"] for row in _log(tmp_path / "whole")] == [row["dice"] for row in _log(tmp_path / "broken")]
+
+
+def test_the_gate_learns(tmp_path, a_data_folder, a_config):
+    trainer = _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items() if "gate" in name}
+    trainer.options.max_steps = None
+    trainer.run()
+    after = trainer.network.state_dict()
+    assert before
+    assert all(not torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_selection_cases_are_not_trained_on(a_data_folder, tmp_path):
+    data = read_folder(a_data_folder, "train", tmp_path / "splits.csv")
+    training, selection = split_cases(data, share=0.3, seed=0)
+    names = [[case.name for case in part.cases] for part in (training, selection)]
+    assert sorted(names[0] + names[1]) == ["a", "b", "c"]
+    assert names[0]
+    assert names[1]
+    assert split_cases(data, share=0.3, seed=0)[1] == selection
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.json")))
+def test_shipped_configurations_are_whole_and_augment_image_and_label_alike(name):
+    config = read_config(CONFIGS / f"{name}.json")
+    assert config.checkpoint == name
+    size = config.stages[-1].fit["size"]
+    set_track_meta(False)
+    image = torch.zeros(1, size, size)
+    image[:, size // 3 : size // 2, size // 4 : size // 2] = 1
+    keep_values = {key: config.augmentation[key] for key in ("rotation", "scale", "shift", "shear", "field_of_view")}
+    transform = training_transform(keep_values, size)
+    transform.set_random_state(0)
+    for _ in range(5):
+        out = transform({"image": image, "label": image.to(torch.uint8)})
+        assert out["label"].unique().tolist() in ([0], [1], [0, 1])
+        different = (out["image"] - out["label"].float()).abs() > 0.5
+        assert different.float().mean() < 0.01
+
+
+def test_an_unknown_setting_is_named(tmp_path, a_config):
+    values = json.loads(a_config.read_text()) | {"learningrate": 1}
+    a_config.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="learningrate"):
+        read_config(a_config)
+    with pytest.raises(InputError, match="does not exist"):
+        read_config(tmp_path / "nothing.json")
+
+
+def test_monai_runs_the_bundle(tmp_path, a_data_folder, a_config):
+    from monai.bundle import run
+
+    _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
+    checkpoint = tmp_path / "bundle"
+    weights = str(tmp_path / "run" / "best.safetensors")
+    assert main(["export", str(a_config), "--weights", weights, "--output", str(checkpoint)]) == 0
+    run(
+        run_id="run",
+        config_file=str(checkpoint / "configs" / "inference.json"),
+        meta_file=str(checkpoint / "configs" / "metadata.json"),
+        bundle_root=str(checkpoint),
+        image=str(a_data_folder / "images" / "a.nii.gz"),
+        output_dir=str(tmp_path / "out"),
+    )
+    assert (tmp_path / "out" / "a.seg.nrrd").is_file()
