@@ -16,7 +16,7 @@ Rooms, and what each may import:
 * ``runner``      who runs inference: this process, a worker, a batch      data, inference, checkpoints
 * ``setup``       what must be installed, self-check                       data
 * ``panel``       Qt only                                                  whatever the logic hands it
-* ``__main__``    command line                                             all but panel
+* ``commands``    what each command of ``__main__`` does                   all but panel
 
 Without torch and monai ``MedSegAttentionLib``, ``.data``, ``.scene`` and ``.setup`` still import: Slicer starts without
 them.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionTraining.cases import read_case, read_folder
 

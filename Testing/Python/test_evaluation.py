@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from PIL import Image
+
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import CheckpointError, InputError
 from MedSegAttentionLib.data.result import AttentionVolume, VolumeResult
@@ -17,7 +19,6 @@ from MedSegAttentionTraining.cases import read_case, read_folder
 from MedSegAttentionTraining.curves import draw_learning_curve
 from MedSegAttentionTraining.evaluation import evaluate
 from MedSegAttentionTraining.metrics import FIGURES
-from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CODE = ["SCT", "123037004", "Anatomical structure"]

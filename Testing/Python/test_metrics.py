@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from MedSegAttentionTraining.metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 from monai.metrics import compute_hausdorff_distance
 from torch import from_numpy
+
+from MedSegAttentionTraining.metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 
 ONE = {"liver": 1}
 

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monai.data import set_track_meta
+from monai.utils import set_determinism
+
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.errors import InputError
@@ -17,8 +20,6 @@ from MedSegAttentionTraining.augmentation import training_transform
 from MedSegAttentionTraining.cases import read_folder
 from MedSegAttentionTraining.config import read_config
 from MedSegAttentionTraining.loop import Options, Trainer, split_cases
-from monai.data import set_track_meta
-from monai.utils import set_determinism
 
 CONFIGS = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining" / "configs"
 CASES = ("a", "b", "c", "d")

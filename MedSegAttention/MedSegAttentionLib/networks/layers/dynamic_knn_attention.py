@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from .nearest import nearest_mask
 
@@ -95,8 +96,12 @@ class DynamicKNNAttention(nn.Module):
         normed = self.norm(x)
         tau = self.predict_tau(normed)
         query, key, value = self._heads(normed)
-        weights = self._weights(query @ key.transpose(-2, -1), tau)
-        attended = (weights.to(value.dtype) @ value).transpose(-2, -1).reshape(batch, channels, height, width)
+        scores = query @ key.transpose(-2, -1)
+        if scores.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing():
+            attended = self._attend_to_mask(query, key, value, scores.float(), tau)
+        else:
+            attended = self._weights(scores, tau).to(value.dtype) @ value
+        attended = attended.transpose(-2, -1).reshape(batch, channels, height, width)
         k_share = self.neighbours(tau, height * width).to(tau.dtype) / self.k_max
         return GatedAttention(x + self.out(attended), tau, k_share)
 
@@ -128,11 +133,21 @@ class DynamicKNNAttention(nn.Module):
 
     def _heads(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query (already scaled), key and value, each ``[B, heads, N, C / heads]``."""
-        batch, channels, height, width = normed.shape
+        batch, channels = normed.shape[:2]
         head_width = channels // self.heads
-        qkv = self.qkv(normed).reshape(batch, 3, self.heads, head_width, height * width).transpose(-2, -1)
+        qkv = self.qkv(normed).reshape(batch, 3, self.heads, head_width, -1).transpose(-2, -1).contiguous()
         query, key, value = qkv.unbind(1)
         return query * head_width**-0.5, key, value
+
+    def _attend_to_mask(self, query: Tensor, key: Tensor, value: Tensor, scores: Tensor, tau: Tensor) -> Tensor:
+        """What :meth:`_weights` ``@ value`` gives, by a form that is twice as fast on a CPU and has no gradient.
+
+        The fused attention multiplies query and key a second time; that costs less than a softmax over all of
+        ``[heads, N, N]`` in memory.
+        """
+        k = self.neighbours(tau.flatten(2).unsqueeze(-1), scores.shape[-1])
+        outside = torch.zeros_like(scores).masked_fill_(~nearest_mask(scores, k, self.k_max), -torch.inf)
+        return scaled_dot_product_attention(query, key, value, outside.to(query.dtype), scale=1.0)
 
     def _weights(self, scores: Tensor, tau: Tensor) -> Tensor:
         """Attention weights: a softmax over the nearest neighbours, 0 elsewhere.
@@ -145,9 +160,6 @@ class DynamicKNNAttention(nn.Module):
             ``[B, heads, n, N]`` float32; each row sums to 1 and is exactly 0 from rank k on.
         """
         scores, tau, positions = scores.float(), tau.flatten(2).unsqueeze(-1), scores.shape[-1]
-        if scores.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing():
-            kept = nearest_mask(scores, self.neighbours(tau, positions), self.k_max)
-            return scores.masked_fill_(~kept, -torch.inf).softmax(dim=-1)
         values, index = scores.topk(min(self.k_max, positions), dim=-1, sorted=True)
         weights = torch.exp(values - values[..., :1]) * self._rank_mask(tau, values.shape[-1], positions)
         weights = weights / weights.sum(dim=-1, keepdim=True)

@@ -10,9 +10,9 @@ from torch import Tensor
 def nearest_mask(scores: Tensor, k: Tensor, most: int) -> Tensor:
     """Mark the k largest scores of each row, without gradient, on the CPU.
 
-    ``torch.topk`` takes most of the time of a k-nearest-neighbour attention on a CPU. A partial sort of the values alone
-    (vectorised in NumPy) is several times faster and gives the smallest score kept; a comparison gives the mask. Scores
-    that tie at the edge are kept from the first index on, so that a row never keeps more than k.
+    ``torch.topk`` takes most of the time of a k-nearest-neighbour attention on a CPU. A partial sort of the values
+    alone (vectorised in NumPy) is several times faster and gives the smallest score kept; a comparison gives the mask.
+    Scores that tie at the edge are kept from the first index on, so that a row never keeps more than k.
 
     Args:
         scores: ``[..., N]`` float32 on the CPU.
