@@ -55,7 +55,7 @@ def measure_complexity(name: str, network: nn.Module, shape: tuple[int, int, int
 
     hooks = [m.register_forward_hook(count_norm) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.upsample_bilinear2d: count_upsampled})
-    with torch.no_grad(), counter:
+    with torch.enable_grad(), counter:  # with gradients attention takes its plain form, whose products can be counted
         network.eval()(torch.zeros(shape, device=next(network.parameters()).device))
     for hook in hooks:
         hook.remove()
