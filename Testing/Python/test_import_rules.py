@@ -1,0 +1,178 @@
+"""Who may know whom: every import of the library is walked, those inside functions too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import MedSegAttentionLib
+
+PACKAGE = Path(MedSegAttentionLib.__file__).parent
+MODULE_FOLDER = PACKAGE.parent
+NUMERICS = {"numpy"}
+SLICER = {"slicer", "vtk"}
+QT = {"qt", "ctk"}
+TRAINING = {"MedSegAttentionTraining"}
+
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    # room: rooms it may import, packages beyond Python's own it may import
+    "data": (set(), NUMERICS),
+    "networks": (set(), NUMERICS | {"torch"}),
+    "files": ({"data"}, NUMERICS | {"SimpleITK"}),
+    "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
+    "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
+    "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),
+    "runner": ({"data", "inference", "checkpoints"}, set()),
+    "setup": ({"data"}, {"torch", "PyTorchUtils", *SLICER}),  # PyTorchUtils: Slicer's PyTorch extension
+    "panel": ({"data"}, SLICER | QT),
+    "commands": (
+        {"data", "files", "networks", "checkpoints", "inference", "scene", "runner", "setup"},
+        NUMERICS | {"torch"},
+    ),
+    "__main__": ({"data", "commands"}, TRAINING),
+    "__init__": (set(), set()),
+}
+FREE_OF_TORCH = ("", ".data", ".scene", ".setup", ".checkpoints.catalogue", ".inference.settings", ".files.reading")
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(line, absolute name) of each import: ``MedSegAttentionLib.data.card``, ``torch.nn`` ..."""
+    package = ("MedSegAttentionLib", *path.relative_to(PACKAGE).parts[:-1])
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            base += node.module.split(".") if node.module else []
+            found += [(node.lineno, ".".join([*base, alias.name])) for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names = [ast.literal_eval(argument) for argument in node.args[:1] if isinstance(argument, ast.Constant)]
+            found += [(node.lineno, name) for name in names if not name.startswith(".")]
+    return found
+
+
+def wrong_arrows(path: Path) -> list[str]:
+    room = room_of(path)
+    assert room in ROOMS, f"room '{room}' has no rule here; add it to the docstring of the package and to this test"
+    rooms, packages = ROOMS[room]
+    wrong = []
+    for line, name in imports(path):
+        top, *rest = name.split(".")
+        if top == "MedSegAttentionLib":
+            target = rest[0] if rest else ""
+            if target in ROOMS and target not in rooms | {room}:
+                wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports room {target}")
+        elif top not in sys.stdlib_module_names and top not in packages:
+            wrong.append(f"{path.relative_to(PACKAGE)}:{line} imports {top}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_arrow_points_the_wrong_way(path):
+    assert wrong_arrows(path) == []
+
+
+def test_the_walk_sees_imports_of_every_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    (tmp_path / "scene").mkdir()
+    for text, target in (
+        ("import torch", "torch"),
+        ("def f():\n    from torch import nn", "torch"),
+        ("from ..inference import engine", "inference"),
+        ("from .. import inference", "inference"),
+        ("from MedSegAttentionLib.panel.panel import Panel", "panel"),
+        ("import importlib\nimportlib.import_module('torch')", "torch"),
+    ):
+        (tmp_path / "scene" / "bad.py").write_text(text)
+        assert any(target in found for found in wrong_arrows(tmp_path / "scene" / "bad.py")), text
+    (tmp_path / "scene" / "bad.py").write_text(
+        "import slicer\nfrom ..data import card\nfrom . import nodes\nimport json"
+    )
+    assert wrong_arrows(tmp_path / "scene" / "bad.py") == []
+
+
+def test_every_room_of_the_docstring_has_a_rule():
+    named = {line.split("``")[1] for line in MedSegAttentionLib.__doc__.splitlines() if line.startswith("* ``")}
+    assert named <= set(ROOMS)
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert folders <= set(ROOMS)
+
+
+def test_only_panel_and_setup_touch_the_application():
+    for path in modules():
+        if room_of(path) in ("panel", "setup"):
+            continue
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Attribute):
+                assert ast.unparse(node) not in ("slicer.app", "slicer.util", "slicer.packaging", "slicer.mrmlScene"), (
+                    path
+                )
+
+
+def test_the_training_code_never_imports_the_panel():
+    for path in sorted((MODULE_FOLDER / "MedSegAttentionTraining").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert not node.module.startswith("MedSegAttentionLib.panel"), path
+
+
+def in_a_fresh_python(script: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=MODULE_FOLDER, capture_output=True, text=True, check=False
+    )
+
+
+BLOCKER = "import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
+"""With None for a module Python behaves as if it were not installed."""
+
+
+def test_the_start_of_slicer_needs_neither_torch_nor_monai():
+    """All in one process, as in Slicer; every module of the rooms, not the packages alone."""
+    scenes = [f".scene.{path.stem}" for path in sorted((PACKAGE / "scene").glob("*.py")) if path.stem != "__init__"]
+    data = [f".data.{path.stem}" for path in sorted((PACKAGE / "data").glob("*.py")) if path.stem != "__init__"]
+    script = BLOCKER.format(absent=("torch", "monai", "safetensors"))
+    wanted = (*FREE_OF_TORCH, ".setup.dependencies", ".__main__", *data, *scenes)
+    script += "".join(f"import MedSegAttentionLib{name}\n" for name in wanted)
+    script += "from MedSegAttentionLib.setup.dependencies import missing_packages\nprint(missing_packages())"
+    done = in_a_fresh_python(script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['torch', 'monai', 'safetensors']"
+
+
+def test_networks_checkpoints_and_inference_run_without_slicer():
+    script = BLOCKER.format(absent=("slicer", "vtk", "qt", "ctk"))
+    for room in ("networks", "checkpoints", "inference", "runner", "files"):
+        for path in sorted((PACKAGE / room).rglob("*.py")):
+            name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+            script += f"import MedSegAttentionLib.{name}\n"
+    done = in_a_fresh_python(script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_data_needs_numpy_alone():
+    script = "import sys\n" + "".join(
+        f"import MedSegAttentionLib.data.{path.stem}\n"
+        for path in sorted((PACKAGE / "data").glob("*.py"))
+        if path.stem != "__init__"
+    )
+    script += (
+        "print([name for name in ('torch', 'SimpleITK', 'vtk', 'slicer', 'scipy', 'monai') if name in sys.modules])"
+    )
+    done = in_a_fresh_python(script)
+    assert done.stdout.strip() == "[]", done.stderr

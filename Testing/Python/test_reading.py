@@ -1,0 +1,148 @@
+"""Image files come in with their voxels, their place and their modality; what is no image is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from conftest import DIRECTIONS, an_image, geometry
+from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
+from sitk_tools import ras_of, to_sitk, write_series
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd"])
+@pytest.mark.parametrize("kind", sorted(DIRECTIONS))
+def test_a_volume_file_keeps_voxels_and_place(kind, suffix, tmp_path):
+    image = an_image(kind)
+    path = tmp_path / f"case.1{suffix}"
+    sitk.WriteImage(to_sitk(image.array, image.ijk_to_ras), str(path))
+    volume = read_volume(path)
+    np.testing.assert_array_equal(volume.array, image.array)
+    assert volume.array.dtype == image.array.dtype
+    np.testing.assert_allclose(volume.ijk_to_ras, geometry(kind), atol=1e-4)
+    again = sitk.ReadImage(str(path))
+    np.testing.assert_allclose((volume.ijk_to_ras @ [3, 5, 2, 1])[:3], ras_of(again, (3, 5, 2)), atol=1e-9)
+    assert volume.name == "case.1"
+    assert volume.modality is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_a_colour_picture_is_one_slice_with_three_channels(suffix, tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / f"mole{suffix}")
+    volume = read_volume(tmp_path / f"mole{suffix}")
+    np.testing.assert_array_equal(volume.array, PICTURE[None])
+    assert volume.size == (9, 6, 1)
+
+
+def test_a_jpg_is_nearly_what_was_saved(tmp_path):
+    smooth = np.linspace(0, 250, 16 * 24).reshape(16, 24).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "mole.JPG", quality=95)
+    volume = read_volume(tmp_path / "mole.JPG")
+    assert volume.array.shape == (1, 16, 24)
+    assert np.abs(volume.array[0].astype(int) - smooth).max() < 6
+
+
+def test_a_picture_lies_with_its_columns_to_the_left_and_its_rows_to_the_back(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "mole.png")
+    np.testing.assert_array_equal(np.sign(read_volume(tmp_path / "mole.png").ijk_to_ras.diagonal()), [-1, -1, 1, 1])
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+def test_a_dicom_folder_is_one_volume_with_its_modality(modality, tmp_path):
+    array = np.arange(3 * 5 * 6, dtype=np.int16).reshape(3, 5, 6) - 40
+    write_series(tmp_path / "series.1", array, modality, spacing=(0.5, 0.75, 2.5))
+    volume = read_volume(tmp_path / "series.1")
+    np.testing.assert_array_equal(volume.array, array)
+    assert volume.modality == modality
+    np.testing.assert_allclose(volume.spacing, (0.5, 0.75, 2.5))
+    assert volume.name == "series.1"
+
+
+def test_one_dicom_file_is_one_slice(tmp_path):
+    write_series(tmp_path / "series", np.ones((2, 5, 6), np.int16), "CT")
+    volume = read_volume(sorted((tmp_path / "series").iterdir())[0])
+    assert volume.array.shape == (1, 5, 6)
+    assert volume.modality == "CT"
+
+
+def test_two_series_in_a_folder_are_refused(tmp_path):
+    for name in ("a", "b"):
+        write_series(tmp_path / "both", np.ones((2, 5, 6), np.int16), "CT", name=name)
+    with pytest.raises(InputError, match=r"holds 2 DICOM series; expected exactly one"):
+        read_volume(tmp_path / "both")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds 0 DICOM series"):
+        read_volume(tmp_path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"none.nrrd' does not exist"):
+        read_volume(tmp_path / "none.nrrd")
+
+
+@pytest.mark.parametrize("name", ["text.txt", "text.nrrd", "text.png", "text.nii.gz", "text.dcm"])
+def test_a_file_that_is_no_image_is_refused(name, tmp_path):
+    (tmp_path / name).write_text("not an image")
+    with pytest.raises(InputError, match=f"{name}' could not be read"):
+        read_volume(tmp_path / name)
+
+
+def test_a_file_cut_short_is_refused(tmp_path):
+    sitk.WriteImage(to_sitk(an_image().array, geometry("plain")), str(tmp_path / "case.nrrd"))
+    content = (tmp_path / "case.nrrd").read_bytes()
+    (tmp_path / "case.nrrd").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="could not be read"):
+        read_volume(tmp_path / "case.nrrd")
+
+
+def test_a_series_in_time_is_refused(tmp_path):
+    frame = sitk.GetImageFromArray(np.zeros((3, 4, 5), np.float32))
+    sitk.WriteImage(sitk.JoinSeries([frame, frame]), str(tmp_path / "cine.nii.gz"))
+    with pytest.raises(InputError, match=r"4-D.*\[5, 4, 3, 2\]"):
+        read_volume(tmp_path / "cine.nii.gz")
+
+
+def test_complex_values_are_refused(tmp_path):
+    """Raw MR data: neither its real part nor its magnitude alone is what the user meant."""
+    image = sitk.Cast(sitk.GetImageFromArray(np.ones((3, 4, 5), np.float32)), sitk.sitkComplexFloat32)
+    sitk.WriteImage(image, str(tmp_path / "raw.nii"))
+    with pytest.raises(InputError, match="complex"):
+        read_volume(tmp_path / "raw.nii")
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a.nii.gz", "a"),
+        ("a.b.nrrd", "a.b"),
+        ("A.NRRD", "A"),
+        ("x.seg.nrrd", "x"),
+        ("photo.jpeg", "photo"),
+        ("IM.0001.dcm", "IM.0001"),
+    ],
+)
+def test_the_stem_is_the_name_without_its_image_suffix(name, stem, tmp_path):
+    (tmp_path / name).touch()
+    assert stem_of(tmp_path / name) == stem
+
+
+def test_the_folder_one_stands_in_has_a_name_too(tmp_path, monkeypatch):
+    (tmp_path / "series 7").mkdir()
+    monkeypatch.chdir(tmp_path / "series 7")
+    assert stem_of(Path()) == "series 7"
+
+
+def test_only_files_named_like_images_are_images(tmp_path):
+    for name in ("a.png", "b.txt", "c.NII.GZ", "d.dcm"):
+        (tmp_path / name).touch()
+    (tmp_path / "e.nrrd").mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir() if is_image(path)) == ["a.png", "c.NII.GZ"]
