@@ -13,7 +13,7 @@ import sys
 
 from . import __version__
 from .commands import checkpoints, doctor, segment
-from .data.errors import MedSegAttentionError
+from .data.errors import MedSegAttentionError, UsageError
 
 logger = logging.getLogger(__package__)
 
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         text = str(error) if isinstance(error, MedSegAttentionError) else f"{type(error).__name__}: {error}"
         logger.error(" ".join(text.split()))
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from MedSegAttentionLib.checkpoints.catalogue import CARD_FILE, CARD_KEY, WEIGHTS_FILE, read_card
+from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY, read_card
+from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
 from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import InputError
 

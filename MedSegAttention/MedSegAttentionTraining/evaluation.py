@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from MedSegAttentionLib.checkpoints.catalogue import TASKS, choose_checkpoint, find_checkpoint, read_card
+from MedSegAttentionLib.checkpoints.card_file import read_card
+from MedSegAttentionLib.checkpoints.catalogue import TASKS, choose_checkpoint, find_checkpoint
 from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.labels import Label

@@ -46,7 +46,7 @@ def installed(tmp_path: Path, monkeypatch) -> Path:
     ):
         write_card(folder / name, card_values(id=name, task=task, modality=modality))
     monkeypatch.setattr(catalogue, "SHIPPED", folder)
-    monkeypatch.setattr(list_checkpoints, "__defaults__", (folder,))
+
     return folder
 
 

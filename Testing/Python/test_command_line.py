@@ -20,8 +20,6 @@ from PIL import Image
 from conftest import geometry
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints import catalogue
-from MedSegAttentionLib.commands import checkpoints as checkpoints_command
-from MedSegAttentionLib.commands import doctor
 from MedSegAttentionLib.data.errors import InputError
 from sitk_tools import matrix_of, to_sitk, write_series
 from small_checkpoint import MAPS, two_classes, write_checkpoint
@@ -402,9 +400,7 @@ def test_an_axis_can_be_chosen(segment, a_case, tmp_path):
 def installed(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "Checkpoints"
     write_checkpoint(folder / "prostate-klo-net")
-    for module in (catalogue, checkpoints_command, doctor):
-        monkeypatch.setattr(module, "SHIPPED", folder)
-    monkeypatch.setattr(catalogue.list_checkpoints, "__defaults__", (folder,))
+    monkeypatch.setattr(catalogue, "SHIPPED", folder)
     return folder
 
 

@@ -29,7 +29,10 @@ def _checkpoint(folder: Path, names: list[str], **network_config: int) -> Path:
     codes = {"category": CODE, "type": CODE}
     card = {
         **dict.fromkeys(("id", "version", "title", "description", "license", "weights_sha256"), "test"),
-        **{key: {} for key in ("intensity", "fit", "expects", "postprocessing")},
+        "intensity": {"method": "window", "low": 0, "high": 1},
+        "fit": {"fit": "spacing", "mm": 1.0, "size": 32},
+        "expects": {"minimum": [None, None], "maximum": [None, None]},
+        "postprocessing": {},
         **{key: [] for key in ("attention", "training_data", "limits")},
         "task": "abdomen",
         "modality": "CT",

@@ -94,9 +94,11 @@ def test_partial_run_is_marked(a_scene, a_volume_node, a_partial_result):
     assert node.GetAttribute("MedSegAttention.Partial") == "2-6"
 
 
-def test_nothing_found_is_an_empty_segmentation(a_scene, a_volume_node, a_result):
+def test_nothing_found_leaves_an_empty_segment_for_each_class(a_scene, a_volume_node, a_result):
     node = write_segmentation(a_scene, replace(a_result, labels=np.zeros_like(a_result.labels)), a_volume_node)
-    assert node.GetSegmentation().GetNumberOfSegments() == 0
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == 4
+    assert not any(mask.any() for mask in segments_at(node, a_volume_node).values())
     assert node.GetAttribute("MedSegAttention.AbsentClasses") == "liver, left kidney, polyp, spleen"
 
 

@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
-from typing import Any
 
-from ..data.card import AttentionMap, Card
-from ..data.errors import CheckpointError, InputError
-from ..data.labels import Code, Label
+from ..data.card import Card
+from ..data.errors import CheckpointError, InputError, UsageError
 from ..data.volume import VolumeImage
+from .card_file import CARD_FILE, read_card
+
+logger = logging.getLogger(__name__)
 
 TASKS = ("prostate", "skin", "polyp", "abdomen")
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Checkpoints"
-CARD_FILE = Path("configs") / "metadata.json"
 WEIGHTS_FILE = Path("models") / "model.safetensors"
-CARD_KEY = "medsegattention"
-"""Key of our card inside the MONAI bundle's metadata."""
 CT_MINIMUM = -200
 """A volume of unknown modality whose smallest value is at most this is taken for CT (air is -1000 HU)."""
 
 
-def read_card(folder: str | Path) -> Card:
-    """Read and check the card of the checkpoint in ``folder``.
-
-    Raises:
-        CheckpointError: the file is missing, no JSON, or lacks something.
-    """
-    path = Path(folder) / CARD_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))[CARD_KEY]
-        return _card_from(values)
-    except OSError as error:
-        raise CheckpointError(
-            f"'{folder}' is not a checkpoint: '{path}' cannot be read ({error.strerror}). Give the folder that holds "
-            "configs/metadata.json and models/model.safetensors."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"'{path}' is not a valid checkpoint card ({type(error).__name__}: {error}). Get the checkpoint again."
-        ) from error
+def checkpoint_folders() -> list[Path]:
+    """Folders of the installed checkpoints, whole or not, by name."""
+    return sorted(path.parents[1] for path in SHIPPED.glob(f"*/{CARD_FILE.as_posix()}"))
 
 
-def list_checkpoints(folder: Path = SHIPPED) -> list[Card]:
-    """Cards of all checkpoints below ``folder``, by ID."""
-    return [read_card(path.parents[1]) for path in sorted(folder.glob(f"*/{CARD_FILE.as_posix()}"))]
+def list_checkpoints() -> list[Card]:
+    """Cards of the installed checkpoints, by ID; a broken one is left out, and the log says so."""
+    cards = []
+    for folder in checkpoint_folders():
+        try:
+            cards.append(read_card(folder))
+        except CheckpointError as error:
+            logger.warning("left out a checkpoint: %s", error)
+    return cards
 
 
 def find_checkpoint(name: str | Path) -> Path:
@@ -77,7 +65,7 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
         CheckpointError: no such checkpoint, or none for this task.
     """
     if task is not None and task not in TASKS:
-        raise InputError(f"task '{task}' is not known; expected one of {', '.join(TASKS)}.")
+        raise UsageError(f"task '{task}' is not known; expected one of {', '.join(TASKS)}.")
     if checkpoint:
         folder = find_checkpoint(checkpoint)
         if task is not None and read_card(folder).task != task:
@@ -106,21 +94,3 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
             f"{volume.array.min():g}); choose a checkpoint: {choices} (--checkpoint on the command line)."
         )
     raise InputError(f"'{volume.name}' has modality {modality}; checkpoints for this task are: {choices}.")
-
-
-def _card_from(values: dict[str, Any]) -> Card:
-    labels = tuple(
-        Label(
-            name=item["name"],
-            value=value,
-            colour=tuple(item["colour"]),
-            **{key: Code(*code) for key, code in item["codes"].items() if code is not None},
-        )
-        for value, item in enumerate(values["labels"], start=1)
-    )
-    maps = tuple(AttentionMap(**{**item, "range": tuple(item["range"])}) for item in values["attention"])
-    plain = {key: value for key, value in values.items() if key not in ("labels", "attention")}
-    plain |= {key: tuple(values[key]) for key in ("training_data", "limits")}
-    if values["activation"] not in ("sigmoid", "softmax"):
-        raise ValueError(f"activation '{values['activation']}' is neither sigmoid nor softmax")
-    return Card(labels=labels, attention=maps, **plain)

@@ -14,7 +14,8 @@ from torch import nn
 from ..data.card import Card
 from ..data.errors import CheckpointError
 from ..networks import build_network
-from .catalogue import WEIGHTS_FILE, read_card
+from .card_file import read_card
+from .catalogue import WEIGHTS_FILE
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         )
         weights = {name: _full(tensor) for name, tensor in load(content).items()}
         network.load_state_dict(weights)
-    except (ValueError, RuntimeError, SafetensorError) as error:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint '{folder}' does not fit this version of MedSegAttention: {error}") from error
     return Checkpoint(card, network.eval())
 

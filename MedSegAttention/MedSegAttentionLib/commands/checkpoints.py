@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 
-from ..checkpoints.catalogue import SHIPPED, find_checkpoint, list_checkpoints, read_card
+from ..checkpoints.catalogue import checkpoint_folders, find_checkpoint, list_checkpoints
+from ..data.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,12 @@ def _list(_arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from ..checkpoints.loading import load_checkpoint
 
-    for folder in [find_checkpoint(name) for name in arguments.checkpoint] or sorted(SHIPPED.glob("*/")):
-        load_checkpoint(folder)
-        logger.info("%s: weights and card are whole (SHA-256 %s)", folder.name, read_card(folder).weights_sha256)
-    return 0
+    whole = True
+    for folder in [find_checkpoint(name) for name in arguments.checkpoint] or checkpoint_folders():
+        try:
+            checksum = load_checkpoint(folder).card.weights_sha256
+            logger.info("%s: weights and card are whole (SHA-256 %s)", folder.name, checksum)
+        except CheckpointError as error:
+            logger.error("%s", error)
+            whole = False
+    return 0 if whole else 1

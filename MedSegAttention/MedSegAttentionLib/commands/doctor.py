@@ -7,9 +7,10 @@ import importlib.metadata
 import logging
 import platform
 import shutil
+from pathlib import Path
 
 from .. import __version__
-from ..checkpoints.catalogue import SHIPPED, list_checkpoints
+from ..checkpoints.catalogue import checkpoint_folders
 from ..data.errors import MedSegAttentionError
 
 logger = logging.getLogger(__name__)
@@ -30,9 +31,9 @@ def _run(_arguments: argparse.Namespace) -> int:
         except importlib.metadata.PackageNotFoundError:
             logger.info("%s is not installed", name)
     healthy &= _report_torch()
-    for card in list_checkpoints():
-        healthy &= _report_checkpoint(card.id)
-    logger.info("free disk: %.1f GB", shutil.disk_usage(SHIPPED).free / 1e9)
+    for folder in checkpoint_folders():
+        healthy &= _report_checkpoint(folder)
+    logger.info("free disk: %.1f GB", shutil.disk_usage(Path(__file__).parent).free / 1e9)
     return 0 if healthy else 1
 
 
@@ -61,13 +62,13 @@ def _report_torch() -> bool:
     return True
 
 
-def _report_checkpoint(name: str) -> bool:
+def _report_checkpoint(folder: Path) -> bool:
     from ..checkpoints.loading import load_checkpoint
 
     try:
-        load_checkpoint(SHIPPED / name)
-        logger.info("checkpoint %s: whole", name)
+        load_checkpoint(folder)
+        logger.info("checkpoint %s: whole", folder.name)
     except MedSegAttentionError as error:
-        logger.error("checkpoint %s: %s", name, error)
+        logger.error("checkpoint %s: %s", folder.name, error)
         return False
     return True

@@ -7,6 +7,8 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checkpoints.catalogue import TASKS
-from ..data.errors import InputError, MedSegAttentionError
-from ..files.reading import is_image, read_volume, stem_of
+from ..data.errors import InputError, UsageError
+from ..files.reading import has_series, is_image, read_volume, stem_of
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..inference.slicing import AXIS_NAMES
 
@@ -65,19 +67,43 @@ def run_command(arguments: argparse.Namespace) -> int:
         force=arguments.force,
     )
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings}
-    inputs = _batch(arguments.input)
+    if arguments.task is None and arguments.checkpoint is None:
+        raise UsageError(
+            f"neither --task nor --checkpoint was given; expected one of them (tasks: {', '.join(TASKS)})."
+        )
+    inputs = batch_of(arguments.input)
     if inputs is None:
         _report(segment_file(arguments.input, arguments.output, **choice, scene_file=arguments.scene))
         return 0
+    if arguments.output.resolve() == arguments.input.resolve():
+        raise UsageError(f"--output is the folder of the images, '{arguments.input}'; expected another folder.")
     failed = 0
-    for path in inputs:
+    for path, stem in inputs.items():
         try:
-            _report(segment_file(path, arguments.output, **choice, scene_file=arguments.scene))
-        except MedSegAttentionError as error:
+            _report(segment_file(path, arguments.output, **choice, stem=stem, scene_file=arguments.scene))
+        except UsageError:
+            raise
+        except Exception as error:  # one case must not stop the rest, whatever happens to it
             failed += 1
-            logger.error("%s: %s", path.name, error)
+            logger.error("%s: %s", path.name, error, exc_info=arguments.debug)
     logger.info("%d of %d segmented", len(inputs) - failed, len(inputs))
     return 1 if failed else 0
+
+
+def batch_of(path: Path) -> dict[Path, str] | None:
+    """The cases of a folder of images or of DICOM series folders, each with the stem of its results.
+
+    Returns:
+        None for a single input: a file, or the folder of one DICOM series. Images that differ in their suffix alone
+        keep it in the stem.
+    """
+    if not path.is_dir() or has_series(path):
+        return None
+    found = sorted(child for child in path.iterdir() if is_image(child) or (child.is_dir() and has_series(child)))
+    stems = [stem_of(child) for child in found]
+    return {
+        child: stem if stems.count(stem) == 1 else child.name for child, stem in zip(found, stems, strict=True)
+    } or None
 
 
 def segment_file(
@@ -87,6 +113,7 @@ def segment_file(
     task: str | None = None,
     checkpoint: str | Path | None = None,
     settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+    stem: str | None = None,
     scene_file: bool = False,
 ) -> Written:
     """Segment one file or DICOM series and write STEM.seg.nrrd, STEM.MAP.nrrd, STEM.png and STEM.json.
@@ -97,23 +124,56 @@ def segment_file(
         task: see :func:`~..runner.in_process.run`.
         checkpoint: likewise.
         settings: likewise.
+        stem: of the results; None takes that of the source.
         scene_file: also write STEM.mrb.
 
     Raises:
         MedSegAttentionError: see :mod:`~..data.errors`.
     """
-    source, output = Path(source), Path(output)
+    source = Path(source)
+    stem = stem or stem_of(source)
     watch = _Stopwatch()
     from ..runner.in_process import run
     from ..scene import writing as _  # noqa: F401 - loads MRML, which takes seconds: part of starting, not of writing
 
     watch.lap("start")
-    volume = read_volume(source)
-    watch.lap("read")
-    result = run(volume, task=task, checkpoint=checkpoint, settings=settings, on_slice=_log_progress)
-    watch.seconds |= result.provenance["seconds"]
-    watch.lap()
-    return _write(volume, result, stem_of(source), output, watch, scene_file)
+    with _results_in(Path(output)) as folder:
+        volume = read_volume(source).without_alpha()
+        watch.lap("read")
+        result = run(volume, task=task, checkpoint=checkpoint, settings=settings, on_slice=_log_progress)
+        for warning in result.provenance["warnings"]:
+            logger.warning("%s", warning)
+        watch.seconds |= result.provenance["seconds"]
+        watch.lap()
+        _write_nodes(volume, result, folder / stem, watch, scene_file)
+        provenance = {**result.provenance, "seconds": watch.seconds}
+        (folder / f"{stem}.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        names = sorted(path.name for path in folder.iterdir())
+    return Written(tuple(Path(output) / name for name in names), watch.seconds)
+
+
+@contextmanager
+def _results_in(output: Path) -> Iterator[Path]:
+    """A folder beside the results; when all went well what it holds moves over, otherwise nothing is left."""
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
+    except OSError as error:
+        raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
+    try:
+        yield workshop
+        files = sorted(workshop.iterdir())
+        if taken := [path.name for path in files if (output / path.name).is_dir()]:
+            raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another --output.")
+        for path in files:
+            path.replace(output / path.name)
+        workshop.rmdir()
+    except BaseException:
+        shutil.rmtree(workshop, ignore_errors=True)
+        for folder in made:
+            folder.rmdir()
+        raise
 
 
 class _Stopwatch:
@@ -129,30 +189,6 @@ class _Stopwatch:
         if stage:
             self.seconds[stage] = round(now - self._begin, 4)
         self._begin = now
-
-
-def _write(
-    volume: VolumeImage, result: VolumeResult, stem: str, output: Path, watch: _Stopwatch, scene_file: bool
-) -> Written:
-    """Write everything to a folder beside the results first, and move it over once it is complete."""
-    made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
-    except OSError as error:
-        raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
-    try:
-        _write_nodes(volume, result, workshop / stem, watch, scene_file)
-        provenance = {**result.provenance, "seconds": watch.seconds}
-        (workshop / f"{stem}.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        files = tuple(path.replace(output / path.name) for path in sorted(workshop.iterdir()))
-        workshop.rmdir()
-    except BaseException:
-        shutil.rmtree(workshop, ignore_errors=True)
-        for folder in made:
-            folder.rmdir()
-        raise
-    return Written(files, watch.seconds)
 
 
 def _write_nodes(volume: VolumeImage, result: VolumeResult, stem: Path, watch: _Stopwatch, scene_file: bool) -> None:
@@ -210,12 +246,6 @@ def _attention(text: str) -> bool | tuple[str, ...]:
     if text in ("all", "none"):
         return text == "all"
     return tuple(name.strip() for name in text.split(","))
-
-
-def _batch(path: Path) -> list[Path] | None:
-    """The images of a folder of images, or None for a single input (a file, or a DICOM series folder)."""
-    images = sorted(child for child in path.iterdir() if is_image(child)) if path.is_dir() else []
-    return images or None
 
 
 def _log_progress(finished: SliceResult) -> None:

@@ -11,6 +11,10 @@ class InputError(MedSegAttentionError, ValueError):
     """The volume, file or option given cannot be used."""
 
 
+class UsageError(InputError):
+    """An option that can never work, whatever the volume."""
+
+
 class CheckpointError(MedSegAttentionError):
     """A checkpoint is missing, incomplete, altered, or of a kind this version does not know."""
 

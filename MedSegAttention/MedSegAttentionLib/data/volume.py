@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .errors import InputError
+
+COLOURS_BESIDE_ALPHA = {2: 1, 4: 3}
+"""Channels of an image with an alpha channel -> channels without it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class VolumeImage:
                 f"'{self.name}' has an array of shape {list(self.array.shape)}; expected a non-empty volume [K, J, I] "
                 "or [K, J, I, channels]. Choose one 3-D volume or one picture (one frame of a 4-D series)."
             )
+        if self.array.dtype.kind not in "buif":
+            raise InputError(
+                f"'{self.name}' has voxels of type {self.array.dtype}; expected integers or real numbers. Take its "
+                "magnitude or one of its parts first."
+            )
         if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras[:3, :3])) < 1e-12:
             raise InputError(
                 f"'{self.name}' has no usable geometry: its IJK-to-RAS matrix must be 4 x 4 and invertible, got "
@@ -54,6 +62,13 @@ class VolumeImage:
         """Distance of neighbouring voxels along (i, j, k), mm."""
         i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
         return float(i), float(j), float(k)
+
+    def without_alpha(self) -> VolumeImage:
+        """The same image without an alpha channel; itself where it has none."""
+        kept = COLOURS_BESIDE_ALPHA.get(self.channels)
+        if kept is None:
+            return self
+        return replace(self, array=self.array[..., 0] if kept == 1 else self.array[..., :kept])
 
     def check_values(self) -> None:
         """Raise :class:`InputError` when a voxel is NaN or infinite."""

@@ -21,7 +21,7 @@ def stem_of(path: Path) -> str:
     for suffix in sorted((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".seg.nrrd"), key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
-    return path.stem if path.is_file() else path.name
+    return path.stem if path.is_file() else path.resolve().name
 
 
 def is_image(path: Path) -> bool:
@@ -59,7 +59,7 @@ def _read_file(path: Path) -> tuple[sitk.Image, str | None]:
 
 
 def _read_series(folder: Path) -> tuple[sitk.Image, str | None]:
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    series = _series_in(folder)
     if len(series) != 1:
         raise InputError(
             f"folder '{folder}' holds {len(series)} DICOM series; expected exactly one. Give the folder of one series."
@@ -67,6 +67,21 @@ def _read_series(folder: Path) -> tuple[sitk.Image, str | None]:
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     _, modality = _read_file(Path(files[0]))
     return sitk.ReadImage(files), modality
+
+
+def has_series(folder: Path) -> bool:
+    """Whether ``folder`` itself holds files of a DICOM series."""
+    return bool(_series_in(folder))
+
+
+def _series_in(folder: Path) -> tuple[str, ...]:
+    """IDs of the DICOM series in ``folder``, without the reader's own complaints about other files."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        return sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def _to_volume(image: sitk.Image, name: str, modality: str | None) -> VolumeImage:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from ..data.card import Card
 from ..data.errors import ContractWarning, InputError
 from ..data.volume import VolumeImage
-
-ALPHA = {2: 1, 4: 3}
-"""Channels with an alpha channel -> channels without."""
 
 
 def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, list[str]]:
@@ -38,17 +33,14 @@ def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, l
 
 
 def _match_channels(volume: VolumeImage, card: Card) -> VolumeImage:
-    channels = ALPHA.get(volume.channels, volume.channels)
-    if channels != card.in_channels:
+    opaque = volume.without_alpha()
+    if opaque.channels != card.in_channels:
         kinds = {1: "one channel (grey values)", 3: "three channels (red, green, blue)"}
         raise InputError(
             f"'{volume.name}' has {volume.channels} channel(s); checkpoint '{card.id}' takes "
             f"{kinds[card.in_channels]}. Choose a matching volume or checkpoint."
         )
-    if channels == volume.channels:
-        return volume
-    kept = volume.array[..., :channels]
-    return replace(volume, array=kept[..., 0] if channels == 1 else kept)
+    return opaque
 
 
 def _check_modality(volume: VolumeImage, card: Card) -> str | None:
@@ -60,10 +52,10 @@ def _check_modality(volume: VolumeImage, card: Card) -> str | None:
 def _check_intensity(volume: VolumeImage, card: Card) -> str | None:
     """CT is clipped to its window first, so that metal or padding outside it does not count."""
     smallest, largest = float(volume.array.min()), float(volume.array.max())
-    if card.intensity["method"] == "window":
-        smallest, largest = np.clip((smallest, largest), card.intensity["low"], card.intensity["high"])
     if smallest == largest:
         return f"'{volume.name}' has the same value, {smallest:g}, everywhere."
+    if card.intensity["method"] == "window":
+        smallest, largest = np.clip((smallest, largest), card.intensity["low"], card.intensity["high"])
     for name, value in (("smallest", smallest), ("largest", largest)):
         low, high = card.expects["minimum" if name == "smallest" else "maximum"]
         if (low is not None and value < low) or (high is not None and value > high):

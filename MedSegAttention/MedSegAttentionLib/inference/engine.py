@@ -78,7 +78,7 @@ class SegmentationRun:
                 maps = {item.name: output.attention[item.name][offset, 0].numpy() for item in self.maps}
                 for name, values in maps.items():
                     self.attention[name].append(values)
-                results.append(SliceResult(self.done, count, written[self.done], maps))
+                results.append(SliceResult(self.done, count, written[self.done].copy(), maps))
                 self.done += 1
             self.seconds["network"] += after_network - before_network
             self.seconds["slices"] += perf_counter() - begin - (after_network - before_network)

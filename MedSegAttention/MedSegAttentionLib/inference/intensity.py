@@ -38,7 +38,7 @@ def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
     """The normaliser of a whole volume (never of one slice, so that slices stay comparable).
 
     Args:
-        array: the volume, any shape.
+        array: the volume, ``[K, J, I]`` or ``[K, J, I, C]``.
         how: from the card. ``{"method": "zscore", "percentiles": [0.5, 99.5]}`` clips to those percentiles of the
             volume, then subtracts the mean and divides by the standard deviation; ``{"method": "window", "low": a,
             "high": b}`` maps [a, b] to [0, 1].
@@ -50,7 +50,8 @@ def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
         low, high = float(how["low"]), float(how["high"])
         return Normaliser(low, high, low, high - low)
     if how["method"] == "zscore":
-        sample = array.reshape(-1)[:: max(1, array.size // SAMPLED_VOXELS)]
+        voxels = array.reshape(-1) if array.ndim < 4 else array.reshape(-1, array.shape[3])
+        sample = voxels[:: max(1, array.size // SAMPLED_VOXELS)]
         low, high = np.percentile(sample, how["percentiles"])
         clipped = np.clip(sample, low, high).astype(np.float32)
         return Normaliser(float(low), float(high), float(clipped.mean()), float(clipped.std()) or 1.0)

@@ -28,5 +28,5 @@ def _keep_largest(labels: np.ndarray, value: int) -> None:
         for line in (np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
     )
     pieces = sitk.ConnectedComponent(sitk.GetImageFromArray(mask[box].astype(np.uint8)))
-    by_size = sitk.GetArrayViewFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True))
+    by_size = sitk.GetArrayFromImage(sitk.RelabelComponent(pieces, sortByObjectSize=True))
     labels[box][by_size > 1] = 0

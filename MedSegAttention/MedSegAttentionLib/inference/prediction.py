@@ -8,6 +8,7 @@ import logging
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import MedSegAttentionError
@@ -83,9 +84,15 @@ class Predictor:
             output = self.network.forward_with_attention(tiles)
             return {"": output.logits.float(), **{name: value.float() for name, value in output.attention.items()}}
 
+        # A side shorter than the tile is filled up here, by whole cells: left to MONAI, maps would get half a cell.
+        height, width = batch.shape[-2:]
+        batch = pad(batch, (0, max(0, self.tile - width), 0, max(0, self.tile - height)))
         blended = sliding_window_inference(
             batch, self.tile, self.batch_size, tile_outputs, overlap=0.25, mode="gaussian", padding_mode="constant"
         )
+        for name, values in blended.items():
+            cell = batch.shape[-1] // values.shape[-1]
+            blended[name] = values[..., : height // cell, : width // cell]
         return SegmentationOutput(blended.pop(""), blended)
 
     def _step_back(self, error: RuntimeError) -> None:

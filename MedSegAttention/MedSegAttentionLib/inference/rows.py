@@ -40,8 +40,9 @@ def attention_row_volume(
         InputError: ``ras`` lies outside the volume, or the network has no such stage.
     """
     card, network = checkpoint.card, checkpoint.network
-    stage = map_name.split("_", 1)[-1]
-    stages = list(dict.fromkeys(item.name.split("_", 1)[-1] for item in card.attention))
+    stage_of = {item.name: item.name.split("_", 1)[-1] for item in card.attention}
+    stages = list(dict.fromkeys(stage_of.values()))
+    stage = stage_of.get(map_name, map_name)
     if stage not in stages:
         raise InputError(f"attention stage '{map_name}' is not known; '{card.id}' has: {', '.join(stages) or 'none'}.")
     volume, _ = accept(volume, card, settings.force)

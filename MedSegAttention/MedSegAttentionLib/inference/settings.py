@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..data.card import AttentionMap, Card
-from ..data.errors import InputError
+from ..data.errors import InputError, UsageError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
 ATTENTION_GRIDS = ("native", "input")
@@ -37,9 +37,9 @@ class RunSettings:
             ("attention_grid", self.attention_grid, ATTENTION_GRIDS),
         ):
             if value not in known:
-                raise InputError(f"{name} '{value}' is not known; expected one of {', '.join(known)}.")
+                raise UsageError(f"{name} '{value}' is not known; expected one of {', '.join(known)}.")
         if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"batch size {self.batch_size} is not possible; expected 1 or more.")
+            raise UsageError(f"batch size {self.batch_size} is not possible; expected 1 or more.")
 
     def maps(self, card: Card) -> tuple[AttentionMap, ...]:
         """The attention maps to give, in the card's order; raises :class:`InputError` for an unknown name."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..checkpoints.catalogue import WEIGHTS_FILE, choose_checkpoint
 from ..checkpoints.loading import Checkpoint, load_checkpoint
-from ..data.errors import Cancelled
+from ..data.errors import Cancelled, UsageError
 from ..data.result import AttentionVolume, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.engine import SegmentationRun
@@ -42,6 +42,8 @@ def run(
     Raises:
         MedSegAttentionError: see :mod:`~..data.errors`.
     """
+    if on_cancel not in ("discard", "keep"):
+        raise UsageError(f"on_cancel '{on_cancel}' is not known; expected discard or keep.")
     segmentation = SegmentationRun(volume, _loaded(choose_checkpoint(task, volume, checkpoint)), settings)
     for finished in segmentation:
         if on_slice:

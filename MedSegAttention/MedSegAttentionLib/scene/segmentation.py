@@ -24,8 +24,8 @@ def write_segmentation(
 ) -> slicer.vtkMRMLSegmentationNode:
     """Add a segmentation of ``volume_node`` with one segment for each class found.
 
-    Classes without a voxel get no segment, since DICOM SEG exporters refuse empty ones; the node lists them in the
-    attribute ``MedSegAttention.AbsentClasses``. All segments share one label map, so the labels are copied once.
+    Classes without a voxel get no segment (unless all are), since DICOM SEG exporters refuse empty ones; the node
+    lists them in the attribute ``MedSegAttention.AbsentClasses``. All segments share one label map, copied once.
 
     Args:
         scene: of the volume.
@@ -39,7 +39,9 @@ def write_segmentation(
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} segmentation")
     follow(node, volume_node)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    _add_segments(node.GetSegmentation(), present, _labelmap(result.labels, volume_node), _algorithm_name(result))
+    # With nothing found all classes get an empty segment: the file keeps the image's grid, and a reader can paint.
+    written = present or list(result.classes)
+    _add_segments(node.GetSegmentation(), written, _labelmap(result.labels, volume_node), _algorithm_name(result))
     node.CreateDefaultDisplayNodes()
     set_provenance(node, result.provenance)
     absent = [label.name for label in result.classes if label not in present]

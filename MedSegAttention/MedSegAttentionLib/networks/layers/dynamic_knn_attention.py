@@ -61,7 +61,7 @@ class DynamicKNNAttention(nn.Module):
         self, channels: int, heads: int = 8, k_min: int = 8, k_max: int = 64, temperature: float = 1.0
     ) -> None:
         super().__init__()
-        if channels % heads:
+        if heads < 1 or channels % heads:
             raise ValueError(f"channels must be a multiple of heads; got channels={channels}, heads={heads}")
         if not 1 <= k_min <= k_max:
             raise ValueError(f"expected 1 <= k_min <= k_max; got k_min={k_min}, k_max={k_max}")

@@ -1,0 +1,86 @@
+"""The card as it stands in ``configs/metadata.json``, checked before anything is built from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..data.card import AttentionMap, Card
+from ..data.errors import CheckpointError
+from ..data.labels import Code, Label
+
+CARD_FILE = Path("configs") / "metadata.json"
+CARD_KEY = "medsegattention"
+"""Key of our card inside the MONAI bundle's metadata."""
+CANVAS_MULTIPLE = 16
+"""A canvas has a side of a multiple of this, so that maps cover it exactly."""
+REQUIRED = {
+    "intensity": {"window": {"low", "high"}, "zscore": {"percentiles"}},
+    "fit": {"spacing": {"mm", "size"}, "stretch": {"size"}},
+}
+"""Entry of the card -> its kinds -> what each kind needs."""
+
+
+def read_card(folder: str | Path) -> Card:
+    """Read and check the card of the checkpoint in ``folder``.
+
+    Raises:
+        CheckpointError: the file is missing, no JSON, lacks something, or says something this version does not know.
+    """
+    path = Path(folder) / CARD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))[CARD_KEY]
+        _check(values)
+        return _card_from(values)
+    except OSError as error:
+        raise CheckpointError(
+            f"'{folder}' is not a checkpoint: '{path}' cannot be read ({error.strerror}). Give the folder that holds "
+            "configs/metadata.json and models/model.safetensors."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"'{path}' is not a valid checkpoint card ({type(error).__name__}: {error}). Get the checkpoint again."
+        ) from error
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError or TypeError for an entry that would fail later."""
+    for entry, choices in (
+        ("activation", ("sigmoid", "softmax")),
+        ("orientation", ("axial", "coronal", "sagittal")),
+        ("in_channels", (1, 3)),
+    ):
+        if values[entry] not in choices:
+            raise ValueError(f"{entry} {values[entry]!r} is none of {choices}")
+    for entry, kind in (("intensity", values["intensity"]["method"]), ("fit", values["fit"]["fit"])):
+        if missing := REQUIRED[entry][kind] - set(values[entry]):
+            raise ValueError(f"{entry} {kind!r} lacks {sorted(missing)}")
+    if values["fit"]["size"] % CANVAS_MULTIPLE:
+        raise ValueError(f"fit size {values['fit']['size']} is no multiple of {CANVAS_MULTIPLE}")
+    if not isinstance(values["network"], str) or not isinstance(values["network_config"], dict):
+        raise TypeError("network must be a name and network_config its options")
+    if fixed := {"in_channels", "out_channels"} & set(values["network_config"]):
+        raise ValueError(f"network_config may not hold {sorted(fixed)}")
+    for bound in ("minimum", "maximum"):
+        low, high = values["expects"][bound]
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"expects {bound} {low} to {high} is empty")
+    if not values["labels"]:
+        raise ValueError("labels is empty")
+
+
+def _card_from(values: dict[str, Any]) -> Card:
+    labels = tuple(
+        Label(
+            name=item["name"],
+            value=value,
+            colour=tuple(item["colour"]),
+            **{key: Code(*code) for key, code in item["codes"].items() if code is not None},
+        )
+        for value, item in enumerate(values["labels"], start=1)
+    )
+    maps = tuple(AttentionMap(**{**item, "range": tuple(item["range"])}) for item in values["attention"])
+    plain = {key: value for key, value in values.items() if key not in ("labels", "attention")}
+    plain |= {key: tuple(values[key]) for key in ("training_data", "limits")}
+    return Card(labels=labels, attention=maps, **plain)
