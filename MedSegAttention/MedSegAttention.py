@@ -230,7 +230,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             settings=runner.RunSettings(
                 device=device,
                 batch_size=batchSize,
-                attention=attention if isinstance(attention, bool) else tuple(attention),
+                attention=_mapNames(attention),
                 attention_grid=attentionGrid,
                 axis=axis,
                 force=force,
@@ -273,12 +273,12 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         runner = self._inference()
         settings = runner.RunSettings(device=device, force=force)
-        row = runner.attention_row(
+        row, provenance = runner.attention_row(
             volume_image(volumeNode), tuple(ras), task=task, checkpoint=checkpoint, map=map, settings=settings
         )
         scene = slicer.mrmlScene
         with unchanged_on_error(scene):
-            node = write_attention(scene, row, volumeNode)
+            node = write_attention(scene, row, volumeNode, provenance)
             if show:
                 show_overlay(scene, node, volumeNode)
         return node
@@ -291,6 +291,13 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
 
             self._runner = in_process
         return self._runner
+
+
+def _mapNames(attention: bool | str | tuple[str, ...]) -> bool | tuple[str, ...]:
+    """What the user gave for ``attention`` as the settings take it; one name alone is a list of one."""
+    if isinstance(attention, bool):
+        return attention
+    return (attention,) if isinstance(attention, str) else tuple(attention)
 
 
 class MedSegAttentionTest(ScriptedLoadableModuleTest):

@@ -9,11 +9,11 @@ Rooms, and what each may import:
 
 * ``data``        frozen dataclasses and errors                            numpy alone
 * ``networks``    one published network per file; mechanisms in ``layers``  torch
-* ``files``       image files to VolumeImage and back                      data; SimpleITK
+* ``files``       image files to VolumeImage                               data; SimpleITK
 * ``checkpoints`` a folder on disk to a verified network and its card      data, networks
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
-* ``runner``      who runs inference: this process, a worker, a batch      data, inference, checkpoints
+* ``runner``      who runs inference: this process                         data, inference, checkpoints
 * ``setup``       what must be installed, self-check                       data
 * ``panel``       Qt only                                                  whatever the logic hands it
 * ``commands``    what each command of ``__main__`` does                   all but panel

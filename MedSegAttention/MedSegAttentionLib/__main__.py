@@ -48,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         from MedSegAttentionTraining.commands import add_commands
 
         add_commands(commands)
+    for command in commands.choices.values():  # also after the command's name
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 

@@ -44,12 +44,11 @@ def write_bundle(training: Training, folder: Path) -> Card:
     if not template.is_file():
         raise InputError(f"'{template}' does not exist; write the card of '{config.checkpoint}' there first.")
     weights = save({name: _half(tensor) for name, tensor in sorted(load_file(training.weights).items())})
-    network_config = {key: value for key, value in config.network.items() if key != "name"}
     card = {
         "id": config.checkpoint,
         "task": config.task,
         "network": config.network["name"],
-        "network_config": network_config,
+        "network_config": config.network_options,
         "in_channels": config.in_channels,
         "activation": "sigmoid" if config.out_channels == 1 else "softmax",
         "intensity": config.intensity,

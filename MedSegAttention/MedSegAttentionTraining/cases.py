@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.data.errors import InputError, UsageError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
 
@@ -99,7 +99,7 @@ def _description(path: Path) -> tuple[dict[str, tuple[int, ...]], bool]:
 def _names_of_split(folder: Path, split: str, splits: str | Path | None, images: list[str]) -> list[str]:
     """Stems of the images of ``split``; a case may also be named by the part of the stem before its last ``_``."""
     if splits is None or not Path(splits).is_file():
-        raise InputError(f"split '{split}' needs --splits FILE with columns dataset, case, split; got {splits}.")
+        raise UsageError(f"split '{split}' needs --splits FILE with columns dataset, case, split; got {splits}.")
     with open(splits, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     wanted = [r["case"] for r in rows if r["split"] == split and folder.as_posix().endswith("/" + r["dataset"])]

@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+from MedSegAttentionLib.data.errors import UsageError
 from MedSegAttentionLib.inference.settings import DEVICES
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     export.set_defaults(run=_export)
 
     complexity = commands.add_parser("complexity", help="parameters and multiply-accumulates of the networks")
-    complexity.add_argument("network", nargs="*", help="names; none means all")
+    complexity.add_argument("network", nargs="*", metavar="NETWORK", help="names; none means all")
     complexity.add_argument("--size", type=int, default=256, metavar="PIXELS")
     complexity.set_defaults(run=_complexity)
 
@@ -51,6 +52,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     benchmark.add_argument("--size", type=int, default=256, metavar="PIXELS")
     benchmark.add_argument("--rounds", type=int, default=15, metavar="N")
     benchmark.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    benchmark.add_argument("--image", type=Path, metavar="FILE", help="also time a whole run on this image ...")
+    benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
     benchmark.set_defaults(run=_benchmark)
 
 
@@ -78,7 +81,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         json_path=arguments.json,
         csv_path=arguments.csv,
-        progress=lambda done, total, name: logger.info("%d of %d: %s", done, total, name),
     )
     logger.info("mean over %d cases: %s", len(report["cases"]), json.dumps(report["mean"]))
     for name, figures in report["per_class"].items():
@@ -101,12 +103,20 @@ def _complexity(arguments: argparse.Namespace) -> int:
 
     from .complexity import complexity_table
 
+    if unknown := set(arguments.network) - {*NETWORKS, "unet-vanilla"}:
+        raise UsageError(
+            f"network {sorted(unknown)} is not known; expected some of {', '.join(NETWORKS)}, unet-vanilla."
+        )
     logger.info(complexity_table(arguments.network or [*NETWORKS, "unet-vanilla"], arguments.size))
     return 0
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
-    from .benchmark import benchmark_table
+    from .benchmark import benchmark_table, run_table
 
+    if (arguments.image is None) != (arguments.checkpoint is None):
+        raise UsageError("--image and --checkpoint belong together; expected both or neither.")
     logger.info(benchmark_table(arguments.size, arguments.rounds, arguments.device))
+    if arguments.image:
+        logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, arguments.device))
     return 0

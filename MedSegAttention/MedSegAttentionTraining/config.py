@@ -61,6 +61,11 @@ class TrainingConfig:
         return sum(stage.epochs for stage in self.stages)
 
     @property
+    def network_options(self) -> dict:
+        """Options of the network beside its name."""
+        return {key: value for key, value in self.network.items() if key != "name"}
+
+    @property
     def out_channels(self) -> int:
         """One sigmoid channel for one class; background and classes with a softmax otherwise."""
         return 1 if len(self.classes) == 1 else 1 + len(self.classes)

@@ -21,7 +21,7 @@ import numpy as np
 from MedSegAttentionLib.checkpoints.card_file import read_card
 from MedSegAttentionLib.checkpoints.catalogue import TASKS, choose_checkpoint, find_checkpoint
 from MedSegAttentionLib.data.card import Card
-from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.data.errors import CheckpointError, InputError
 from MedSegAttentionLib.data.labels import Label
 from MedSegAttentionLib.data.result import VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
@@ -179,9 +179,12 @@ def write_csv(report: dict[str, Any], path: str | Path) -> None:
 
 
 def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:
-    if str(checkpoint) in TASKS:
-        return choose_checkpoint(str(checkpoint), read_volume(data.cases[0].image))
-    return find_checkpoint(checkpoint)
+    try:
+        return find_checkpoint(checkpoint)
+    except CheckpointError:
+        if str(checkpoint) not in TASKS:
+            raise
+        return choose_checkpoint(str(checkpoint), read_volume(data.cases[0].image))  # it has several
 
 
 def _in_order(found: np.ndarray, labels: list[Label]) -> np.ndarray:

@@ -66,12 +66,11 @@ class Trainer:
         self.config, self.output, self.options = config, output, options
         self.parts = [split_cases(folder, config.validation_share, config.seed) for folder in data]
         self.device = torch.device(options.device)
-        options_of_network = {key: value for key, value in config.network.items() if key != "name"}
         self.network = build_network(
             config.network["name"],
             in_channels=config.in_channels,
             out_channels=config.out_channels,
-            **options_of_network,
+            **config.network_options,
         ).to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(
@@ -192,6 +191,7 @@ class Trainer:
             "step": self.step,
             "best": self.best,
             "stage": self.stage,
+            "config": repr(self.config),
         }
         torch.save(state, self.output / "last.tmp")
         (self.output / "last.tmp").replace(self.output / "last.pt")
@@ -216,6 +216,8 @@ class Trainer:
             self.stage = -1
         else:
             self.best = -1.0
+        if state.get("config") != repr(self.config):
+            logger.warning("the configuration is not the one this run began with; it goes on with the new one")
         logger.info("going on after epoch %d", self.epoch)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from MedSegAttentionLib.inference.fitting import plan_fit
 from MedSegAttentionLib.inference.intensity import measure
+from MedSegAttentionLib.inference.preparation import channels_first
 from MedSegAttentionLib.inference.slicing import plan_slices
 
 from .cases import Case, DataFolder, read_case
@@ -23,11 +22,10 @@ def fitted_slices(
     """
     volume, mask = read_case(data, case, classes)
     plan = plan_slices(volume)
-    images = plan.view(measure(volume.array, intensity)(volume.array))
-    images = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    labels = plan.view(mask)[:, None]
+    images = channels_first(plan.view(measure(volume.array, intensity)(volume.array)))
+    labels = channels_first(plan.view(mask))
     placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True)
     return (
-        placed.to_canvas(torch.from_numpy(np.ascontiguousarray(images))),
-        placed.to_canvas(torch.from_numpy(np.ascontiguousarray(labels)), label=True),
+        placed.to_canvas(images),
+        placed.to_canvas(labels, label=True),
     )

@@ -108,7 +108,9 @@ def row_by_hand(volume: VolumeImage, folder: Path, number: int, stage: str, cell
     """What the network says about the slice as a run sees it."""
     checkpoint = load_checkpoint(folder)
     run = SegmentationRun(volume, checkpoint, CPU)
-    canvas = run.fit.to_canvas(torch.from_numpy(np.ascontiguousarray(run.plan.view(volume.array)[number]))[None, None])
+    canvas = run.prepared.fit.to_canvas(
+        torch.from_numpy(np.ascontiguousarray(run.prepared.plan.view(volume.array)[number]))[None, None]
+    )
     with torch.no_grad():
         return checkpoint.network.attention_row(canvas, stage, cell)[0, 0].numpy()
 
@@ -117,7 +119,7 @@ def row_by_hand(volume: VolumeImage, folder: Path, number: int, stage: str, cell
 def test_a_click_gives_the_row_of_the_cell_under_it(stage, a_folder):
     volume = a_volume()
     for i, j, k in ((0, 0, 0), (13.4, 50.2, 2), (63.4, 63.4, 3.4), (-0.4, 31, 1)):
-        found = attention_row(volume, ras(volume, i, j, k), checkpoint=a_folder, map=stage, settings=CPU)
+        found, _ = attention_row(volume, ras(volume, i, j, k), checkpoint=a_folder, map=stage, settings=CPU)
         cell = tuple(int(np.clip((n + 0.5) // CELLS[stage], 0, 64 // CELLS[stage] - 1)) for n in (j, i))
         wanted = row_by_hand(volume, a_folder, round(k), stage, cell)
         assert isinstance(found, AttentionVolume)
@@ -131,17 +133,17 @@ def test_a_click_lands_in_the_right_slice_and_cell_on_any_grid(kind, a_folder):
     shape = (64, 4, 64) if kind == "permuted" else (4, 64, 64)
     volume = a_volume(kind, shape)
     run = SegmentationRun(volume, load_checkpoint(a_folder), CPU)
-    column, row, number = 0.3 * run.plan.shape[2], 0.7 * run.plan.shape[1], 2
-    point = tuple((run.plan.to_ras @ [column, row, number, 1])[:3].tolist())
-    found = attention_row(volume, point, checkpoint=a_folder, map="stage4", settings=CPU)
-    x, y = (np.linalg.inv(run.fit.canvas_to_slice(run.fit.canvas)) @ [column, row, 1])[:2]
+    column, row, number = 0.3 * run.prepared.plan.shape[2], 0.7 * run.prepared.plan.shape[1], 2
+    point = tuple((run.prepared.plan.to_ras @ [column, row, number, 1])[:3].tolist())
+    found, _ = attention_row(volume, point, checkpoint=a_folder, map="stage4", settings=CPU)
+    x, y = (np.linalg.inv(run.prepared.fit.canvas_to_slice(run.prepared.fit.canvas)) @ [column, row, 1])[:2]
     cell = (int((y + 0.5) // 8), int((x + 0.5) // 8))
     wanted = row_by_hand(volume, a_folder, number, "stage4", cell)
     # The volume given back holds the cells on the slice: look each up at its own physical place.
-    to_cell = np.linalg.inv(run.fit.canvas_to_slice(wanted.shape))
+    to_cell = np.linalg.inv(run.prepared.fit.canvas_to_slice(wanted.shape))
     rows, columns = np.indices(found.array.shape[1:])
     points = found.ijk_to_ras @ np.stack([columns.ravel(), rows.ravel(), 0 * rows.ravel(), 1 + 0 * rows.ravel()])
-    x, y, z, _ = np.linalg.inv(run.plan.to_ras) @ points
+    x, y, z, _ = np.linalg.inv(run.prepared.plan.to_ras) @ points
     np.testing.assert_allclose(z, number, atol=1e-6)
     x, y = (to_cell @ [x, y, np.ones_like(x)])[:2]
     np.testing.assert_allclose(
@@ -160,7 +162,7 @@ def test_a_point_outside_the_volume_is_refused(index, a_folder):
 def test_the_name_of_a_map_stands_for_its_stage(name, stage, a_folder):
     volume = a_volume()
     by_map, by_stage = (
-        attention_row(volume, ras(volume, 9, 9, 1), checkpoint=a_folder, map=text, settings=CPU)
+        attention_row(volume, ras(volume, 9, 9, 1), checkpoint=a_folder, map=text, settings=CPU)[0]
         for text in (name, stage)
     )
     np.testing.assert_array_equal(by_map.array, by_stage.array)
@@ -178,4 +180,4 @@ def test_the_contract_holds_for_rows_too(a_folder):
     with pytest.raises(ContractWarning, match="modality CT"):
         attention_row(volume, ras(volume, 9, 9, 1), checkpoint=a_folder, settings=CPU)
     forced = RunSettings(device="cpu", force=True)
-    assert attention_row(volume, ras(volume, 9, 9, 1), checkpoint=a_folder, settings=forced).array.any()
+    assert attention_row(volume, ras(volume, 9, 9, 1), checkpoint=a_folder, settings=forced)[0].array.any()

@@ -81,10 +81,10 @@ def test_a_sphere_comes_back_in_its_place(kind, how, tmp_path):
     np.testing.assert_array_equal(result.ijk_to_ras, matrix)
     from_surface = np.linalg.norm(points - SPHERE, axis=-1) - RADIUS
     wrong = result.labels != (from_surface < 0)
-    if how == "as it is" and run.fit.resized == run.fit.source:
+    if how == "as it is" and run.prepared.fit.resized == run.prepared.fit.source:
         assert not wrong[np.abs(from_surface) > 1e-3].any()
     # Resampling may move the surface by a part of a pixel, where the pixels of the network or the volume are coarse.
-    assert np.abs(from_surface[wrong]).max(initial=0) < 0.35 * max(1.7, *run.plan.spacing[1:])
+    assert np.abs(from_surface[wrong]).max(initial=0) < 0.35 * max(1.7, *run.prepared.plan.spacing[1:])
     canonical = sitk.Resample(
         to_sitk(result.labels, result.ijk_to_ras), _canonical_grid(), sitk.Transform(), sitk.sitkNearestNeighbor
     )
@@ -107,7 +107,7 @@ def test_other_slice_directions_give_the_same_sphere(kind, orientation, tmp_path
     array = sphere(positions(shape, matrix))
     result, run = segmented(array, matrix, tmp_path, orientation=orientation, fit=FITS["finer"])
     wrong = result.labels != (array > 0.5)
-    assert np.abs(array[wrong] - 0.5).max(initial=0) < 0.04 * max(run.plan.spacing[1:])
+    assert np.abs(array[wrong] - 0.5).max(initial=0) < 0.04 * max(run.prepared.plan.spacing[1:])
 
 
 @pytest.mark.parametrize("kind", GRIDS)
@@ -121,8 +121,8 @@ def test_native_maps_hold_at_each_place_the_value_of_that_place(kind, mm, tmp_pa
         points = positions(volume.array.shape, volume.ijk_to_ras)
         # Only cells wholly inside the slice hold the value of their centre: the others see padding.
         index = points @ np.linalg.inv(matrix[:3, :3]).T - np.linalg.inv(matrix[:3, :3]) @ matrix[:3, 3]
-        margin = (0.5 * cell + 1) * np.max(np.divide(run.fit.source, run.fit.resized)) * np.ones(3)
-        margin[run.plan.axes[0]] = 0.5
+        margin = (0.5 * cell + 1) * np.max(np.divide(run.prepared.fit.source, run.prepared.fit.resized)) * np.ones(3)
+        margin[run.prepared.plan.axes[0]] = 0.5
         size = np.array(shape[::-1])
         inside = ((index >= margin - 0.5) & (index <= size - 0.5 - margin)).all(axis=-1)
         assert inside.any() or cell * mm > 15
@@ -141,9 +141,9 @@ def test_native_maps_cover_the_slice_and_no_more_than_a_cell_beyond(kind, tmp_pa
         volume = result.attention[name]
         columns, rows = volume.array.shape[:0:-1]
         corners = np.array([(i, j, 0, 1) for i in (-0.5, columns - 0.5) for j in (-0.5, rows - 0.5)])
-        index = (np.linalg.inv(run.plan.to_ras) @ volume.ijk_to_ras @ corners.T).T
-        cell = np.linalg.norm(volume.ijk_to_ras[:3, :2], axis=0) / np.array(run.plan.spacing[:0:-1])
-        for axis, pixels in ((0, run.plan.shape[2]), (1, run.plan.shape[1])):
+        index = (np.linalg.inv(run.prepared.plan.to_ras) @ volume.ijk_to_ras @ corners.T).T
+        cell = np.linalg.norm(volume.ijk_to_ras[:3, :2], axis=0) / np.array(run.prepared.plan.spacing[:0:-1])
+        for axis, pixels in ((0, run.prepared.plan.shape[2]), (1, run.prepared.plan.shape[1])):
             low, high = index[:, axis].min(), index[:, axis].max()
             assert -0.5 - cell.max() - 1e-6 < low <= -0.5 + 1e-6
             assert pixels - 0.5 - 1e-6 <= high < pixels - 0.5 + cell.max() + 1e-6
@@ -159,9 +159,9 @@ def test_maps_on_the_input_grid_hold_the_value_of_each_voxel(kind, tmp_path):
         volume = result.attention[name]
         np.testing.assert_array_equal(volume.ijk_to_ras, matrix)
         assert volume.array.shape == shape
-        view, wanted = run.plan.view(volume.array), run.plan.view(array)
+        view, wanted = run.prepared.plan.view(volume.array), run.prepared.plan.view(array)
         # One cell and a half from the border: there the cells are whole, and so are their neighbours.
-        rows, columns = (int(np.ceil(1.6 * cell * 0.62 / mm)) for mm in run.plan.spacing[1:])
+        rows, columns = (int(np.ceil(1.6 * cell * 0.62 / mm)) for mm in run.prepared.plan.spacing[1:])
         inner = (slice(None), slice(rows, -rows), slice(columns, -columns))
         assert view[inner].size
         np.testing.assert_allclose(view[inner], wanted[inner], atol=2e-3)

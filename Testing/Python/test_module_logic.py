@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import sys
 import unittest
 from pathlib import Path
@@ -116,6 +117,7 @@ def test_attention_row_is_shown_over_the_volume(a_logic, a_runner, a_scene, a_vo
     (call,) = a_runner.calls
     assert (call["ras"], call["task"], call["map"]) == ((1.0, 2.0, 3.0), "abdomen", "stage4")
     assert node.GetAttribute("MedSegAttention.Map") == "tau_stage4"
+    assert json.loads(node.GetAttribute("MedSegAttention.Provenance")) == a_runner.result.provenance
     assert {view[1] for view in scene_content(a_scene)["views"]} == {node.GetID()}
 
 

@@ -108,10 +108,13 @@ def test_a_kept_part_on_the_input_grid_is_zero_where_nothing_was_done(a_folder):
     assert result.attention["tau_stage4"].array[0].any()
 
 
-def test_a_cancel_after_the_last_slice_is_too_late(a_folder):
+def test_a_cancel_at_the_last_slice_still_discards_and_keeps_a_whole_result(a_folder):
     seen = []
-    result = run(stairs(), checkpoint=a_folder, settings=CPU, on_slice=seen.append, is_cancelled=lambda: len(seen) == 6)
-    assert not result.partial
+    at_the_end = {"settings": CPU, "on_slice": seen.append, "is_cancelled": lambda: len(seen) == 6}
+    with pytest.raises(Cancelled):
+        run(stairs(), checkpoint=a_folder, **at_the_end)
+    seen.clear()
+    assert not run(stairs(), checkpoint=a_folder, on_cancel="keep", **at_the_end).partial
 
 
 def test_the_last_class_wins_where_it_is_brightest(tmp_path):
@@ -204,10 +207,10 @@ def waves(rows: int, columns: int) -> VolumeImage:
 def test_a_large_canvas_in_tiles_gives_what_one_piece_gives(size, tmp_path):
     volume = waves(*size)
     segmentation = SegmentationRun(volume, checkpoint_of(ThresholdNetwork(), tmp_path), CPU)
-    assert max(segmentation.fit.canvas) > ONE_PIECE * 64
+    assert max(segmentation.prepared.fit.canvas) > ONE_PIECE * 64
     list(segmentation)
     np.testing.assert_array_equal(segmentation.result().labels, volume.array > 0.5)
-    canvas = segmentation.fit.to_canvas(torch.from_numpy(volume.array)[None])
+    canvas = segmentation.prepared.fit.to_canvas(torch.from_numpy(volume.array)[None])
     in_one_piece = ThresholdNetwork().forward_with_attention(canvas)
     for name in MAP_CELLS:
         found, wanted = segmentation.attention[name][0], in_one_piece.attention[name][0, 0].numpy()

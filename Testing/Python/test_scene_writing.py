@@ -36,7 +36,7 @@ def test_overlay_lies_where_the_network_looked(a_scene, kind, moved):
     if moved:
         add_transform(a_scene, volume_node)
     attention = a_result_on(volume_image(volume_node)).attention["tau_stage4"]
-    node = write_attention(a_scene, attention, volume_node)
+    node = write_attention(a_scene, attention, volume_node, {})
     np.testing.assert_allclose(world_matrix(node), attention.ijk_to_ras, atol=1e-9)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), attention.array)
     assert slicer.util.arrayFromVolume(node).dtype == np.float32
@@ -46,7 +46,7 @@ def test_overlay_lies_where_the_network_looked(a_scene, kind, moved):
 def test_overlay_display_has_the_range_of_the_map_not_of_the_image(a_scene, a_volume_node, a_result):
     attention = a_result.attention["tau_stage4"]
     faint = AttentionVolume(AttentionMap("k", "k", "", (0.25, 4.0)), attention.array * 0.01, attention.ijk_to_ras)
-    display = write_attention(a_scene, faint, a_volume_node).GetDisplayNode()
+    display = write_attention(a_scene, faint, a_volume_node, {}).GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0.25, 4.0)
     assert (display.GetLowerThreshold(), display.GetUpperThreshold()) == (0.25, 4.0)
     assert not display.GetAutoWindowLevel()
@@ -57,8 +57,8 @@ def test_overlay_display_has_the_range_of_the_map_not_of_the_image(a_scene, a_vo
 
 def test_colour_table_is_made_once(a_scene, a_volume_node, a_result):
     attention = a_result.attention["tau_stage4"]
-    first = write_attention(a_scene, attention, a_volume_node).GetDisplayNode().GetColorNode()
-    second = write_attention(a_scene, attention, a_volume_node).GetDisplayNode().GetColorNode()
+    first = write_attention(a_scene, attention, a_volume_node, {}).GetDisplayNode().GetColorNode()
+    second = write_attention(a_scene, attention, a_volume_node, {}).GetDisplayNode().GetColorNode()
     assert first is second
     assert first.GetNumberOfColors() == 256
     for index in (0, 100, 255):
@@ -74,7 +74,7 @@ def test_colour_map_brightens_evenly():
 
 
 def test_legend_is_ready(a_scene, a_volume_node, a_result):
-    node = write_attention(a_scene, a_result.attention["tau_stage4"], a_volume_node)
+    node = write_attention(a_scene, a_result.attention["tau_stage4"], a_volume_node, {})
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
     assert legend.GetTitleText() == "tau, stage 4"
     assert legend.GetPrimaryDisplayNode() is node.GetDisplayNode()

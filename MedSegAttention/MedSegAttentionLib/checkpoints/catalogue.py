@@ -84,6 +84,7 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
 
 
 def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
+    volume.check_values()
     modality = volume.modality or ("CT" if volume.array.min() <= CT_MINIMUM else None)
     if matching := [card for card in cards if card.modality == modality]:
         return matching

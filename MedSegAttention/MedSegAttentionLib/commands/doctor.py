@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .. import __version__
 from ..checkpoints.catalogue import checkpoint_folders
-from ..data.errors import MedSegAttentionError
+from ..data.errors import DependencyError, MedSegAttentionError
+from ..setup.dependencies import require
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("torch", "monai", "safetensors", "SimpleITK", "numpy", "slicer-core")
@@ -23,43 +24,33 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(_arguments: argparse.Namespace) -> int:
-    healthy = True
     logger.info("MedSegAttention %s, Python %s, %s", __version__, platform.python_version(), platform.platform())
     for name in PACKAGES:
         try:
             logger.info("%s %s", name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             logger.info("%s is not installed", name)
-    healthy &= _report_torch()
-    for folder in checkpoint_folders():
-        healthy &= _report_checkpoint(folder)
     logger.info("free disk: %.1f GB", shutil.disk_usage(Path(__file__).parent).free / 1e9)
-    return 0 if healthy else 1
-
-
-def _report_torch() -> bool:
     try:
-        import torch
+        require()
+    except DependencyError as error:
+        logger.error("%s", error)
+        return 1
+    _report_devices()
+    damaged = sum(not _report_checkpoint(folder) for folder in checkpoint_folders())
+    return 1 if damaged else 0
 
-        logger.info("torch works, %d threads", torch.get_num_threads())
-    except (ImportError, OSError, AttributeError) as error:
-        logger.error("torch does not work (%s); install it with the PyTorch extension of Slicer", error)
-        return False
+
+def _report_devices() -> None:
+    import torch
+
+    logger.info("torch works, %d CPU threads", torch.get_num_threads())
     if torch.cuda.is_available():
-        device = torch.cuda.get_device_properties(0)
-        logger.info(
-            "CUDA: %s, %.1f GB, compute capability %d.%d, wheel for %s",
-            device.name,
-            device.total_memory / 1e9,
-            device.major,
-            device.minor,
-            " ".join(torch.cuda.get_arch_list()),
-        )
+        device, wheel = torch.cuda.get_device_properties(0), " ".join(torch.cuda.get_arch_list())
+        logger.info("CUDA: %s, %.1f GB", device.name, device.total_memory / 1e9)
+        logger.info("compute capability %d.%d, this torch was built for %s", device.major, device.minor, wheel)
     else:
-        logger.info(
-            "CUDA: not available; MPS: %s", "available" if torch.backends.mps.is_available() else "not available"
-        )
-    return True
+        logger.info("CUDA: not available; MPS: %savailable", "" if torch.backends.mps.is_available() else "not ")
 
 
 def _report_checkpoint(folder: Path) -> bool:

@@ -141,8 +141,6 @@ def segment_file(
         volume = read_volume(source).without_alpha()
         watch.lap("read")
         result = run(volume, task=task, checkpoint=checkpoint, settings=settings, on_slice=_log_progress)
-        for warning in result.provenance["warnings"]:
-            logger.warning("%s", warning)
         watch.seconds |= result.provenance["seconds"]
         watch.lap()
         _write_nodes(volume, result, folder / stem, watch, scene_file)

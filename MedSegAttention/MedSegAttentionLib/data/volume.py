@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 
@@ -62,6 +63,12 @@ class VolumeImage:
         """Distance of neighbouring voxels along (i, j, k), mm."""
         i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
         return float(i), float(j), float(k)
+
+    @property
+    def anatomical_axes(self) -> tuple[int, int, int]:
+        """For index axes i, j, k the RAS axis (0, 1, 2) each runs along: every one once, closest in total."""
+        along = self.ijk_to_ras[:3, :3] / np.asarray(self.spacing)
+        return max(permutations(range(3)), key=lambda order: sum(abs(along[order[n], n]) for n in range(3)))
 
     def without_alpha(self) -> VolumeImage:
         """The same image without an alpha channel; itself where it has none."""

@@ -53,9 +53,26 @@ def read_volume(path: str | Path) -> VolumeImage:
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str | None]:
-    image = sitk.ReadImage(str(path))
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        if not path.name.lower().endswith(PICTURE_SUFFIXES):
+            raise
+        image = _read_picture(path)
     modality = image.GetMetaData(MODALITY_TAG).strip() if image.HasMetaDataKey(MODALITY_TAG) else None
     return image, modality or None
+
+
+def _read_picture(path: Path) -> sitk.Image:
+    """A picture of a kind SimpleITK cannot read (grey with alpha, for one), as grey or colour."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            array = np.asarray(picture.convert("L" if picture.mode in ("1", "L", "LA", "I;16") else "RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise RuntimeError(str(error)) from error
+    return sitk.GetImageFromArray(array, isVector=array.ndim == 3)
 
 
 def _read_series(folder: Path) -> tuple[sitk.Image, str | None]:

@@ -8,7 +8,6 @@ import logging
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import MedSegAttentionError
@@ -38,7 +37,19 @@ class Predictor:
         self.tile = tile
         self.warnings: list[str] = []
         # Channels last: a fifth to a quarter faster for these networks on a CPU, and what tensor cores want.
-        self.network = folded(network).to(self.device, memory_format=torch.channels_last)
+        self.network = folded(network).to(memory_format=torch.channels_last)
+        self._move_to_device()
+
+    def _move_to_device(self) -> None:
+        try:
+            self.network.to(self.device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or self.device.type == "cpu":
+                raise
+            free_memory(self.device)
+            self._warn(f"out of memory on {self.device.type} before the first slice: went on on the CPU")
+            self.device = torch.device("cpu")
+            self.network.to(self.device)
 
     @property
     def precision(self) -> str:
@@ -84,15 +95,11 @@ class Predictor:
             output = self.network.forward_with_attention(tiles)
             return {"": output.logits.float(), **{name: value.float() for name, value in output.attention.items()}}
 
-        # A side shorter than the tile is filled up here, by whole cells: left to MONAI, maps would get half a cell.
-        height, width = batch.shape[-2:]
-        batch = pad(batch, (0, max(0, self.tile - width), 0, max(0, self.tile - height)))
+        # Never a tile larger than the canvas: MONAI would pad it by what may be half a cell of a map.
+        size = tuple(min(self.tile, side) for side in batch.shape[-2:])
         blended = sliding_window_inference(
-            batch, self.tile, self.batch_size, tile_outputs, overlap=0.25, mode="gaussian", padding_mode="constant"
+            batch, size, self.batch_size, tile_outputs, overlap=0.25, mode="gaussian", padding_mode="constant"
         )
-        for name, values in blended.items():
-            cell = batch.shape[-1] // values.shape[-1]
-            blended[name] = values[..., : height // cell, : width // cell]
         return SegmentationOutput(blended.pop(""), blended)
 
     def _step_back(self, error: RuntimeError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 
@@ -60,7 +59,7 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
     if axis != "auto" and axis not in tuple(AXIS_NAMES):
         raise InputError(f"axis '{axis}' is not known; expected auto, i, j or k.")
     directions = volume.ijk_to_ras[:3, :3] / np.asarray(volume.spacing)
-    anatomical = _anatomical_axes(directions)
+    anatomical = volume.anatomical_axes
     wanted = anatomical.index(ANATOMICAL_AXES[orientation])
     singletons = [index for index in range(3) if volume.size[index] == 1]
     if axis != "auto":
@@ -73,11 +72,6 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
     # Towards L, P and I is against R, A and S; the order of the slices themselves stays that of the file.
     flips = tuple(bool(directions[anatomical[index], index] > 0) for index in (row, column))
     return _build(volume, (slice_axis, row, column), (False, *flips), axis)
-
-
-def _anatomical_axes(directions: np.ndarray) -> tuple[int, int, int]:
-    """For index axes i, j, k the RAS axis (0, 1, 2) each runs along, every one given once, closest in total."""
-    return max(permutations(range(3)), key=lambda order: sum(abs(directions[order[n], n]) for n in range(3)))
 
 
 def _build(

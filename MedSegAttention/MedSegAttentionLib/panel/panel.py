@@ -99,11 +99,10 @@ class Panel(VTKObservationMixin):
                 self._setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
                 return
             result = self._segment(force=True)
-        self._setStatus(
-            _("Finished: {name}, {count} attention maps.").format(
-                name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
-            )
+        finished = _("Finished: {name}, {count} attention maps.").format(
+            name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
+        self._setStatus("\n".join([finished, *result.provenance.get("warnings", [])]))
 
     def _segment(self, force: bool = False) -> Any:
         parameters = self._parameterNode

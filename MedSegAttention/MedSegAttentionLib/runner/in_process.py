@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 from ..checkpoints.catalogue import WEIGHTS_FILE, choose_checkpoint
 from ..checkpoints.loading import Checkpoint, load_checkpoint
@@ -44,15 +46,20 @@ def run(
     """
     if on_cancel not in ("discard", "keep"):
         raise UsageError(f"on_cancel '{on_cancel}' is not known; expected discard or keep.")
-    segmentation = SegmentationRun(volume, _loaded(choose_checkpoint(task, volume, checkpoint)), settings)
+    begin = perf_counter()
+    loaded = _loaded(choose_checkpoint(task, volume, checkpoint))
+    seconds = {"load": round(perf_counter() - begin, 4)}
+    segmentation = SegmentationRun(volume, loaded, settings)
     for finished in segmentation:
         if on_slice:
             on_slice(finished)
-        if is_cancelled and finished.index + 1 < finished.count and is_cancelled():
+        if is_cancelled and is_cancelled():
             if on_cancel == "keep":
                 break
             raise Cancelled(f"stopped after {finished.index + 1} of {finished.count} slices; nothing was kept.")
-    return segmentation.result()
+    result = segmentation.result()
+    result.provenance["seconds"] = seconds | result.provenance["seconds"]
+    return result
 
 
 def attention_row(
@@ -63,8 +70,8 @@ def attention_row(
     checkpoint: str | Path | None = None,
     map: str = "stage4",  # noqa: A002 - the name users' scripts rely on
     settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
-) -> AttentionVolume:
-    """Attention of the position at ``ras`` (mm) to all others of its slice, as a volume of one slice.
+) -> tuple[AttentionVolume, dict[str, Any]]:
+    """Attention of the position at ``ras`` (mm) to all others of its slice, as a volume of one slice; its provenance.
 
     Args:
         volume: what the attention is about.

@@ -49,18 +49,21 @@ def follow(node: slicer.vtkMRMLTransformableNode, volume_node: slicer.vtkMRMLVol
     hierarchy.CreateItem(parent, node)
 
 
-def set_provenance(node: slicer.vtkMRMLNode, provenance: dict[str, Any], map_name: str | None = None) -> None:
+def set_provenance(node: slicer.vtkMRMLNode, provenance: dict[str, Any]) -> None:
     """Write a run's provenance into the node's attributes, which scene files keep.
 
     Args:
         node: segmentation or overlay.
         provenance: JSON-ready, see ``VolumeResult.provenance``.
-        map_name: name of the attention map, for an overlay.
     """
     node.SetAttribute(PROVENANCE_ATTRIBUTE, json.dumps(provenance, sort_keys=True))
     node.SetAttribute(CHECKPOINT_ATTRIBUTE, str(provenance.get("checkpoint", "")))
-    if map_name is not None:
-        node.SetAttribute(MAP_ATTRIBUTE, map_name)
+
+
+def mark_partial(node: slicer.vtkMRMLNode, slice_range: tuple[int, int] | None) -> None:
+    """Mark what a cancelled run left with its first and last finished slice; a whole result gets no mark."""
+    if slice_range is not None:
+        node.SetAttribute(PARTIAL_ATTRIBUTE, f"{slice_range[0]}-{slice_range[1]}")
 
 
 @contextmanager

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import slicer
 
 from ..data.result import AttentionVolume
 from .arrays import image_data, to_vtk
 from .colours import colour_node
-from .nodes import MAP_ATTRIBUTE, follow, nodes_of_class, world_from_local
+from .nodes import MAP_ATTRIBUTE, follow, nodes_of_class, set_provenance, world_from_local
 
 
 def write_attention(
-    scene: slicer.vtkMRMLScene, attention: AttentionVolume, volume_node: slicer.vtkMRMLVolumeNode
+    scene: slicer.vtkMRMLScene,
+    attention: AttentionVolume,
+    volume_node: slicer.vtkMRMLVolumeNode,
+    provenance: dict[str, Any],
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add an attention map as a volume of its own, raw values on the map's own grid.
 
@@ -20,22 +25,27 @@ def write_attention(
         scene: of the volume.
         attention: ``ijk_to_ras`` in world coordinates, as those of :func:`~.volumes.volume_image`.
         volume_node: the image it explains; gives parent transform and place in the hierarchy.
+        provenance: of the run, kept in the node's attributes.
     """
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{volume_node.GetName()} {attention.map.title}")
     node.SetIJKToRASMatrix(to_vtk(np.linalg.inv(world_from_local(volume_node)) @ attention.ijk_to_ras))
     node.SetAndObserveImageData(image_data(attention.array.astype(np.float32, copy=False)))
     node.SetAttribute(MAP_ATTRIBUTE, attention.map.name)
+    set_provenance(node, provenance)
     node.SetDescription(attention.map.meaning)
     follow(node, volume_node)
     node.CreateDefaultDisplayNodes()
-    _set_display(node, colour_node(scene), attention.map.range)
+    _set_display(node, colour_node(scene), attention.map.range, float(attention.array.max()))
     legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
     legend.SetTitleText(attention.map.title)
     return node
 
 
 def _set_display(
-    node: slicer.vtkMRMLScalarVolumeNode, colours: slicer.vtkMRMLColorTableNode, limits: tuple[float, float]
+    node: slicer.vtkMRMLScalarVolumeNode,
+    colours: slicer.vtkMRMLColorTableNode,
+    limits: tuple[float, float],
+    largest: float,
 ) -> None:
     low, high = limits
     display = node.GetDisplayNode()
@@ -43,7 +53,8 @@ def _set_display(
     display.SetAutoWindowLevel(False)  # a window fitted to one image would make maps of two patients incomparable
     display.SetWindowLevelMinMax(low, high)
     display.SetAutoThreshold(False)
-    display.SetThreshold(low, high)  # hides nothing yet; raising the lower threshold leaves only the strong places
+    # Hides nothing yet, above the window neither; raising the lower threshold leaves only the strong places.
+    display.SetThreshold(low, max(high, largest))
     display.SetApplyThreshold(True)
     display.SetInterpolate(True)
 
@@ -54,7 +65,7 @@ def show_overlay(
     background_node: slicer.vtkMRMLVolumeNode,
     opacity: float = 0.5,
 ) -> None:
-    """Show ``background_node``, and ``node`` over it (nothing when None), in every slice view.
+    """Show ``background_node``, and ``node`` over it (None leaves the foreground alone), in every slice view.
 
     A view that was empty is fitted to the image, as Slicer does with the first volume loaded; others keep their zoom.
 
@@ -67,8 +78,9 @@ def show_overlay(
     for view in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
         was_empty = not view.GetBackgroundVolumeID()
         view.SetBackgroundVolumeID(background_node.GetID())
-        view.SetForegroundVolumeID(node.GetID() if node else None)
-        view.SetForegroundOpacity(opacity)
+        if node:
+            view.SetForegroundVolumeID(node.GetID())
+            view.SetForegroundOpacity(opacity)
         if was_empty:
             _fit(scene, view)
 

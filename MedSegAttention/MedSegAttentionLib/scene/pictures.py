@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +133,7 @@ def _orient(node: slicer.vtkMRMLSliceNode, image: VolumeImage, axis: int, index:
     """Lay the slice node exactly on one slice of the grid, with square pixels in mm."""
     size, spacing = image.size, image.spacing
     directions = image.ijk_to_ras[:3, :3] / spacing
-    column, row, right, up = _reading_directions(directions, axis)
+    column, row, right, up = _reading_directions(image, axis)
     pixel = size[row] * spacing[row] / height  # mm
     width = max(1, round(size[column] * spacing[column] / pixel))
     centre = (np.array(size) - 1) / 2
@@ -151,10 +150,9 @@ def _orient(node: slicer.vtkMRMLSliceNode, image: VolumeImage, axis: int, index:
     node.UpdateMatrices()
 
 
-def _reading_directions(directions: np.ndarray, axis: int) -> tuple[int, int, int, int]:
+def _reading_directions(image: VolumeImage, axis: int) -> tuple[int, int, int, int]:
     """(column axis, row axis, sign towards the right of the picture, sign towards its top)."""
-    # The RAS axis each index axis runs along, each once and closest in total, as slices are cut for the network.
-    nearest = max(permutations(range(3)), key=lambda order: sum(abs(directions[order[n], n]) for n in range(3)))
+    directions, nearest = image.ijk_to_ras[:3, :3], image.anatomical_axes
     column, row = sorted((index for index in range(3) if index != axis), key=lambda index: nearest[index])
     right = -1 if directions[nearest[column], column] > 0 else 1  # towards L or P, against R or A
     up = 1 if directions[nearest[row], row] > 0 else -1  # towards A or S

@@ -13,7 +13,7 @@ from ..data.errors import InputError
 from ..data.labels import Label
 from ..data.result import VolumeResult
 from .arrays import image_data
-from .nodes import ABSENT_ATTRIBUTE, PARTIAL_ATTRIBUTE, follow, set_provenance
+from .nodes import ABSENT_ATTRIBUTE, follow, mark_partial, set_provenance
 from .terminology import terminology_entry
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,7 @@ def write_segmentation(
     if absent:
         node.SetAttribute(ABSENT_ATTRIBUTE, ", ".join(absent))
         logger.info("Not found in '%s': %s", volume_node.GetName(), ", ".join(absent))
-    if result.slice_range is not None:
-        first, last = result.slice_range
-        node.SetAttribute(PARTIAL_ATTRIBUTE, f"{first}-{last}")
+    mark_partial(node, result.slice_range)
     return node
 
 

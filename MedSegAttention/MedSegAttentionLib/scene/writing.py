@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import slicer
 
 from ..data.result import VolumeResult
-from .nodes import set_provenance, unchanged_on_error
+from .nodes import mark_partial, unchanged_on_error
 from .overlays import show_overlay, write_attention
 from .segmentation import write_segmentation
 
@@ -43,8 +43,8 @@ def write_result(
         segmentation = write_segmentation(scene, result, volume_node)
         attention = {}
         for name, volume in result.attention.items():
-            attention[name] = write_attention(scene, volume, volume_node)
-            set_provenance(attention[name], result.provenance, name)
+            attention[name] = write_attention(scene, volume, volume_node, result.provenance)
+            mark_partial(attention[name], result.slice_range)
         if show:
             show_overlay(scene, next(iter(attention.values()), None), volume_node)
     return WrittenNodes(segmentation, attention)

@@ -125,9 +125,9 @@ class FakeRunner:
         checkpoint: str | None = None,
         map: str = "stage4",  # noqa: A002 - the real one's name
         settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
-    ) -> AttentionVolume:
+    ) -> tuple[AttentionVolume, dict[str, Any]]:
         self.calls.append({"ras": ras, "task": task, "checkpoint": checkpoint, "map": map, "settings": settings})
-        return next(iter(self.result.attention.values()))
+        return next(iter(self.result.attention.values())), self.result.provenance
 
 
 def scene_content(scene: slicer.vtkMRMLScene) -> dict[str, Any]:

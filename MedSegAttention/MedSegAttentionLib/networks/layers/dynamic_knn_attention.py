@@ -174,4 +174,4 @@ class DynamicKNNAttention(nn.Module):
         wanted = tau * self.k_max
         wanted = wanted.clamp(self.k_min, self.k_max) + CLAMP_LEAK * (wanted - wanted.detach())
         soft = torch.sigmoid((wanted - rank - 0.5) / self.temperature)
-        return hard + soft - soft.detach()
+        return hard + (soft - soft.detach())

@@ -1,0 +1,91 @@
+"""A volume made ready for a checkpoint: accepted, cut, measured, fitted. Nothing is resampled before it must be."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..checkpoints.loading import Checkpoint
+from ..data.card import Card
+from ..data.volume import VolumeImage
+from .acceptance import accept
+from .fitting import SliceFit, plan_fit
+from .intensity import Normaliser, measure
+from .settings import RunSettings
+from .slicing import AXIS_NAMES, SlicePlan, plan_slices
+
+
+@dataclass(frozen=True)
+class PreparedVolume:
+    """How a volume goes into a network, and its outputs back.
+
+    Attributes:
+        volume: as accepted (without an alpha channel).
+        card: of the checkpoint.
+        settings: choices of the user.
+        plan: how it is cut into slices.
+        fit: how a slice lies on the network's canvas.
+        normalise: brings its intensities to what the network was trained on.
+        warnings: what the user should know before trusting the result.
+    """
+
+    volume: VolumeImage
+    card: Card
+    settings: RunSettings
+    plan: SlicePlan
+    fit: SliceFit
+    normalise: Normaliser
+    warnings: tuple[str, ...]
+
+    def canvases(self, first: int, count: int) -> Tensor:
+        """``count`` slices from number ``first`` on, or fewer at the end: ``[B, C, H, W]`` float32."""
+        return self.fit.to_canvas(
+            channels_first(self.normalise(self.plan.view(self.volume.array)[first : first + count]))
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """What is known before the network runs, JSON-ready."""
+        grey = self.card.in_channels == 1
+        return {
+            "software": "MedSegAttention",
+            "version": __version__,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "volume": self.volume.name,
+            "task": self.card.task,
+            "checkpoint": self.card.id,
+            "checkpoint_version": self.card.version,
+            "weights_sha256": self.card.weights_sha256,
+            "slice_axis": AXIS_NAMES[self.plan.axes[0]],
+            "settings": asdict(self.settings),
+            "display_window": [self.normalise.low, self.normalise.high] if grey else None,
+            "warnings": list(self.warnings),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        }
+
+
+def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) -> PreparedVolume:
+    """Check ``volume`` against the checkpoint's card and plan the run.
+
+    Raises:
+        InputError: the volume or a setting cannot be used.
+        ContractWarning: the volume lies outside what the checkpoint was trained on, and ``settings.force`` is off.
+    """
+    card = checkpoint.card
+    volume, warnings = accept(volume, card, settings.force)
+    plan = plan_slices(volume, card.orientation, settings.axis)
+    warnings += [plan.warning] if plan.warning else []
+    fit = plan_fit(plan.shape[1:], plan.spacing[1:], card.fit, checkpoint.network.stride)
+    return PreparedVolume(volume, card, settings, plan, fit, measure(volume.array, card.intensity), tuple(warnings))
+
+
+def channels_first(slices: np.ndarray) -> Tensor:
+    """``[B, rows, columns]`` or ``[B, rows, columns, C]`` to a tensor ``[B, C, rows, columns]``, same numbers."""
+    ordered = slices[:, None] if slices.ndim == 3 else slices.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(ordered))
