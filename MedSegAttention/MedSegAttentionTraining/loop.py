@@ -212,9 +212,7 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
-        if self.config.stage_at(self.epoch) == state["stage"]:
-            self.stage = -1
-        else:
+        if self.config.stage_at(self.epoch) != state["stage"]:
             self.best = -1.0
         if state.get("config") != repr(self.config):
             logger.warning("the configuration is not the one this run began with; it goes on with the new one")

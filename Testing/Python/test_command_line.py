@@ -433,6 +433,16 @@ def test_verify_names_every_damaged_checkpoint(installed, capfd):
     assert "prostate-klo-net: weights and card are whole" in out
 
 
+def test_debug_may_stand_after_the_command(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        main(["segment", str(tmp_path / "x.nrrd"), "--task", "prostate", "--output", str(tmp_path / "o"), "--debug"])
+
+
+def test_unknown_networks_are_wrong_use(capfd):
+    assert main(["complexity", "nosuch"]) == 2
+    one_line(capfd.readouterr().err, "nosuch", "klo-net")
+
+
 def test_the_doctor_reports_a_broken_card_and_goes_on(installed, capfd):
     assert main(["doctor"]) == 0
     assert "checkpoint prostate-klo-net: whole" in capfd.readouterr().out

@@ -146,3 +146,9 @@ def test_only_files_named_like_images_are_images(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "e.nrrd").mkdir()
     assert sorted(path.name for path in tmp_path.iterdir() if is_image(path)) == ["a.png", "c.NII.GZ"]
+
+
+def test_a_grey_picture_with_alpha_is_read_as_grey(tmp_path):
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    Image.merge("LA", (Image.fromarray(grey), Image.fromarray(grey * 0))).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.png").without_alpha().array, grey[None])

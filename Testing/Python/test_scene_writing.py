@@ -80,6 +80,22 @@ def test_legend_is_ready(a_scene, a_volume_node, a_result):
     assert legend.GetPrimaryDisplayNode() is node.GetDisplayNode()
 
 
+def test_values_above_the_window_stay_visible(a_scene, a_volume_node, a_result):
+    attention = a_result.attention["tau_stage4"]
+    strong = replace(attention, array=attention.array + 1.0)
+    display = write_attention(a_scene, strong, a_volume_node, {}).GetDisplayNode()
+    assert display.GetUpperThreshold() >= strong.array.max()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == attention.map.range
+
+
+def test_without_an_overlay_the_users_own_foreground_stays(a_scene, a_volume_node, a_result):
+    other = a_scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other")
+    view = a_scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+    view.SetForegroundVolumeID(other.GetID())
+    write_result(a_scene, replace(a_result, attention={}), a_volume_node)
+    assert view.GetForegroundVolumeID() == other.GetID()
+
+
 def test_everything_is_written_and_shown(a_scene, a_volume_node, a_partial_result):
     written = write_result(a_scene, a_partial_result, a_volume_node)
     assert list(written.attention) == ["tau_stage4"]
