@@ -1,0 +1,100 @@
+"""The checkpoints that ship: whole, documented, and as good as their cards say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE, checkpoint_folders, find_checkpoint, list_checkpoints
+from MedSegAttentionLib.checkpoints.loading import load_checkpoint
+from MedSegAttentionLib.files.reading import read_volume
+from MedSegAttentionLib.runner.in_process import RunSettings, run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "Resources" / "results"
+DATA = REPOSITORY.parent / "shared" / "data"
+IDS = [folder.name for folder in checkpoint_folders()]
+WEIGHTS_BUDGET_MB = 75
+
+
+def reports(checkpoint: str) -> list[dict]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / checkpoint).glob("*.json"))]
+
+
+def test_prostate_and_abdomen_ship():
+    assert {card.task for card in list_checkpoints()} >= {"prostate", "abdomen"}
+
+
+def test_weights_fit_the_budget():
+    assert sum((folder / WEIGHTS_FILE).stat().st_size for folder in checkpoint_folders()) < WEIGHTS_BUDGET_MB * 1e6
+
+
+@pytest.mark.parametrize("checkpoint", IDS)
+def test_a_checkpoint_is_whole_and_documented(checkpoint):
+    folder = find_checkpoint(checkpoint)
+    card = load_checkpoint(folder).card
+    assert card.id == checkpoint
+    assert card.training_data
+    assert card.limits
+    page, licence = ((folder / name).read_text(encoding="utf-8") for name in ("docs/README.md", "LICENSE"))
+    assert page.count("Not a medical device") == 1
+    for data in card.training_data:
+        assert data["name"] in page
+        assert data["name"] in licence
+    assert {item.name for item in card.attention} == {"tau_stage4", "tau_bottleneck", "k_stage4", "k_bottleneck"}
+
+
+@pytest.mark.parametrize("checkpoint", IDS)
+def test_card_page_and_readme_quote_what_was_measured(checkpoint):
+    folder = find_checkpoint(checkpoint)
+    card = load_checkpoint(folder).card
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    page = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    found = reports(checkpoint)
+    assert len(found) == len(card.metrics) > 0
+    for report in found:
+        assert report["weights_sha256"] == card.weights_sha256
+        assert report["split"] == "test"
+        dice = report["mean"]["dice"]
+        assert card.metrics[f"{report['data']} (test)"]["dice"] == dice
+        assert f"{dice:.3f}" in page
+        assert f"{dice:.3f}" in readme
+        for name, figures in report["per_class"].items():
+            assert f"{name} {figures['dice']:.3f}" in page
+
+
+@pytest.mark.parametrize("checkpoint", IDS)
+def test_a_real_case_scores_what_was_measured(checkpoint):
+    report = max(reports(checkpoint), key=lambda item: len(item["cases"]))
+    folder = DATA / report["data"]
+    if not folder.is_dir():
+        pytest.skip(f"needs the images of {report['data']} in {DATA}")
+    case = min(report["cases"], key=lambda item: read_volume(folder / "images" / f"{item['case']}.nii.gz").size[2])
+    values = json.loads((folder / "dataset.json").read_text())["labels"]
+    reference = read_volume(folder / "labels" / f"{case['case']}.nii.gz").array
+    image = read_volume(folder / "images" / f"{case['case']}.nii.gz")
+    result = run(image, checkpoint=checkpoint, settings=RunSettings(device="cpu", attention=False))
+    for label in result.classes:
+        wanted = np.isin(reference, values[label.name])
+        found = result.labels == label.value
+        dice = 2 * (wanted & found).sum() / (wanted.sum() + found.sum())
+        assert dice == pytest.approx(case["per_class"][label.name]["dice"], abs=0.01)
+
+
+def test_the_sample_ct_shows_a_liver_on_the_right(a_real_ct):
+    """Outside what the network was trained on, and still: most liver lies right of the spine and is one piece."""
+    volume = read_volume(a_real_ct)
+    result = run(volume, task="abdomen", settings=RunSettings(device="cpu"))
+    (liver,) = (label for label in result.classes if label.name == "liver")
+    index = np.argwhere(result.labels == liver.value)[:, ::-1]
+    right = (volume.ijk_to_ras[0, :3] @ index.T + volume.ijk_to_ras[0, 3]) > 0
+    litres = len(index) * abs(np.linalg.det(volume.ijk_to_ras[:3, :3])) / 1e6
+    assert right.mean() > 0.5
+    assert 0.5 < litres < 4
+    for attention in result.attention.values():
+        assert attention.array.min() >= 0
+        assert attention.array.max() <= 1
+        assert attention.array.std() > 0.05
