@@ -14,14 +14,22 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from MedSegAttentionLib.networks import build_network
 
 ATTENTION_PRODUCTS = ("aten.bmm", "aten.baddbmm")
 THOP_NORM, THOP_UPSAMPLE = 4, 11
-PUBLISHED = {"unet": "7.85 M", "csp-unet": "6.29 M", "klo-net": "13.426 G by thop"}
-"""What the paper (arXiv 2512.13902) prints for each network, at 1 x 1 x 256 x 256."""
+PUBLISHED = {
+    "unet": "7.85 M",
+    "csp-unet": "6.29 M",
+    "klo-net": "13.426 G by thop",
+    "setr": "KV: about 10 % fewer, no figures",
+    "setr-conv": "KV: about 10 % fewer, no figures",
+    "setr-cvt": "KV: about 10 % fewer, no figures",
+}
+"""What the papers (arXiv 2512.13902; 2503.18862 for SETR) print for each network, at 1 x 1 x 256 x 256."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ def measure_complexity(name: str, network: nn.Module, shape: tuple[int, int, int
 
     hooks = [m.register_forward_hook(count_norm) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.upsample_bilinear2d: count_upsampled})
-    with torch.enable_grad(), counter:  # with gradients attention takes its plain form, whose products can be counted
+    # With gradients and the plain kernel attention is made of products that can be counted.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         network.eval()(torch.zeros(shape, device=next(network.parameters()).device))
     for hook in hooks:
         hook.remove()

@@ -13,6 +13,12 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "csp-unet": ("klo_net", "KLONet", {"attention": False}),
     "knn-unet": ("klo_net", "KLONet", {"csp": False}),
     "klo-net": ("klo_net", "KLONet", {}),
+    "km-unet": ("km_unet", "KMUNet", {}),
+    "vm-unet": ("vm_unet", "VMUNet", {}),
+    "vmkla-unet": ("vmkla_unet", "VMKLAUNet", {}),
+    "setr": ("setr", "SETR", {}),
+    "setr-conv": ("setr_conv", "SETRConv", {}),
+    "setr-cvt": ("setr_cvt", "SETRCvT", {}),
 }
 """Name -> (file, class, options that make it this variant)."""
 
