@@ -291,3 +291,11 @@ def test_half_precision_training_has_no_nan():
 def test_the_same_seed_builds_the_same_network():
     first, second = build("klo-net", width=8).state_dict(), build("klo-net", width=8).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_only_a_tau_gate_has_parameters_called_gate(name):
+    """Tools count the gate by its name; a network without dynamic tau has none."""
+    network = build_network(name, in_channels=1, out_channels=1)
+    with_tau = any("gate" in key for key, _ in network.named_parameters())
+    assert with_tau == (name in ("knn-unet", "klo-net"))

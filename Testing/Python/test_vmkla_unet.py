@@ -72,7 +72,7 @@ def test_the_block_is_the_one_described():
     y = normed(block.norm[0], with_position)
     main = F.silu(convolved(block.depthwise, block.in_projection(y)))
     main = normed(block.attention_norm, block.attention(main))
-    side = block.gate(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    side = block.channel_spatial(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     wanted = with_position + block.out_projection(main * side)
     wanted = wanted + convolved(block.position[1], wanted)
     hidden = F.gelu(normed(block.norm[1], wanted) @ block.mlp[0].weight.T + block.mlp[0].bias)
@@ -85,7 +85,7 @@ def test_variants_have_the_parts_they_name():
     for variant in VARIANTS:
         block = MKCSABlock(16, 0.0, variant)
         kan = block.attention is not None and isinstance(block.attention.query_key, nn.Sequential)
-        parts[variant] = (block.attention is not None, kan, block.gate is not None)
+        parts[variant] = (block.attention is not None, kan, block.channel_spatial is not None)
     assert parts == {
         "mkcsa": (True, True, True),
         "mkla": (True, True, False),

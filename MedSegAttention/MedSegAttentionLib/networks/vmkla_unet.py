@@ -59,8 +59,8 @@ class MKCSABlock(nn.Module):
         kan = variant.startswith("mk")
         self.attention = KANLinearAttention(channels, head_count(channels), kan=kan) if attends else None
         self.attention_norm = nn.LayerNorm(channels) if attends else None
-        self.gate = ChannelSpatialAttention(channels) if variant.endswith("csa") else None
-        self.side = nn.Linear(channels, channels) if self.gate is None else None
+        self.channel_spatial = ChannelSpatialAttention(channels) if variant.endswith("csa") else None
+        self.side = nn.Linear(channels, channels) if self.channel_spatial is None else None
         self.out_projection = nn.Linear(channels, channels)
         self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
 
@@ -87,9 +87,9 @@ class MKCSABlock(nn.Module):
 
     def _side(self, y: Tensor, place: str, record: Record | None) -> Tensor:
         """Channel and spatial attention, or MLLA's gate."""
-        if self.gate is None:
+        if self.channel_spatial is None:
             return F.silu(self.side(y))
-        gated, spatial = self.gate.attend(y.movedim(-1, 1))
+        gated, spatial = self.channel_spatial.attend(y.movedim(-1, 1))
         if record is not None:
             record.maps[f"spatial_{place}"] = spatial
         return gated.movedim(1, -1)
