@@ -46,6 +46,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     complexity = commands.add_parser("complexity", help="parameters and multiply-accumulates of the networks")
     complexity.add_argument("network", nargs="*", metavar="NETWORK", help="names; none means all")
     complexity.add_argument("--size", type=int, default=256, metavar="PIXELS")
+    complexity.add_argument("--kv-savings", action="store_true", help="what KV attention saves in the SETR family")
     complexity.set_defaults(run=_complexity)
 
     benchmark = commands.add_parser("benchmark", help="time and memory of the networks against the U-Net")
@@ -103,6 +104,11 @@ def _complexity(arguments: argparse.Namespace) -> int:
 
     from .complexity import complexity_table
 
+    if arguments.kv_savings:
+        from .key_value_savings import savings_table
+
+        logger.info(savings_table())
+        return 0
     if unknown := set(arguments.network) - {*NETWORKS, "unet-vanilla"}:
         raise UsageError(
             f"network {sorted(unknown)} is not known; expected some of {', '.join(NETWORKS)}, unet-vanilla."
