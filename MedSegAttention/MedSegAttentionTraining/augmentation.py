@@ -14,20 +14,28 @@ def training_transform(settings: dict, size: int) -> mt.Compose:
 
     Args:
         settings: ``rotation`` (degrees), ``scale`` (smallest and largest magnification), ``shift`` and ``shear``
-            (shares of the canvas), ``flip`` (left-right), ``field_of_view`` (smallest share of the canvas kept; what
+            (shares of the canvas), ``flip`` (left-right; ``"both"``: top-bottom too), ``border`` (what moves in from
+            outside repeats the edge instead of being 0), ``field_of_view`` (smallest share of the canvas kept; what
             lies outside becomes padding, as in a scan with a small field of view), ``bias_field``, ``gamma``,
-            ``brightness``, ``noise``, ``blur`` (strengths). What is missing is off.
+            ``brightness``, ``colour`` (brightness of each channel by itself), ``noise``, ``blur`` (strengths). What
+            is missing is off.
         size: side of the canvas.
     """
     get = settings.get
+    border = bool(get("border"))
     steps: list = []
-    if get("flip"):
-        steps.append(mt.RandFlipd(KEYS, prob=0.5, spatial_axis=1))
+    if flip := get("flip"):
+        steps += [mt.RandFlipd(KEYS, prob=0.5, spatial_axis=axis) for axis in ((0, 1) if flip == "both" else (1,))]
     if scale := get("scale"):
         low, high = scale
         steps.append(
             mt.RandZoomd(
-                KEYS, prob=0.8, min_zoom=low, max_zoom=high, mode=("bilinear", "nearest"), padding_mode="constant"
+                KEYS,
+                prob=0.8,
+                min_zoom=low,
+                max_zoom=high,
+                mode=("bilinear", "nearest"),
+                padding_mode="edge" if border else "constant",
             )
         )
     steps.append(
@@ -38,7 +46,7 @@ def training_transform(settings: dict, size: int) -> mt.Compose:
             translate_range=[get("shift", 0) * size] * 2,
             shear_range=[(-get("shear", 0), get("shear", 0))] * 2,
             mode=("bilinear", "nearest"),
-            padding_mode="zeros",
+            padding_mode="border" if border else "zeros",
         )
     )
     if smallest := get("field_of_view"):
@@ -65,6 +73,8 @@ def _intensity_steps(settings: dict) -> list:
     if brightness := get("brightness"):
         steps.append(mt.RandScaleIntensityd("image", prob=0.5, factors=brightness))
         steps.append(mt.RandShiftIntensityd("image", prob=0.5, offsets=brightness))
+    if colour := get("colour"):
+        steps.append(mt.RandScaleIntensityd("image", prob=0.5, factors=colour, channel_wise=True))
     if blur := get("blur"):
         steps.append(mt.RandGaussianSmoothd("image", prob=0.2, sigma_x=(0.3, blur), sigma_y=(0.3, blur)))
     if noise := get("noise"):

@@ -32,6 +32,8 @@ class TrainingConfig:
         augmentation: see :func:`~.augmentation.training_transform`.
         epoch_slices: slices drawn in an epoch, those without any class ``background_weight`` times as often.
         validation_share: share of the training cases kept aside to select the best epoch.
+        selection: how they are chosen: ``random``, or ``last`` in the order of names (the frames of a video, which
+            resemble their neighbours).
         tau_budget: weight of ``(mean tau - 1/2)^2`` in the loss.
         ema: decay of the averaged weights, per step.
     """
@@ -53,6 +55,7 @@ class TrainingConfig:
     ema: float = 0.99
     tau_budget: float = 0.0
     validation_share: float = 0.15
+    selection: str = "random"
     seed: int = 0
 
     @property
@@ -88,6 +91,8 @@ def read_config(path: str | Path) -> TrainingConfig:
     known = {item.name for item in fields(TrainingConfig)}
     if unknown := sorted(set(values) - known):
         raise InputError(f"'{path}' has unknown settings {unknown}; expected some of {sorted(known)}.")
+    if values.get("selection", "random") not in ("random", "last"):
+        raise InputError(f"'{path}': selection '{values['selection']}' is not known; expected random or last.")
     values["stages"] = [Stage(**stage) for stage in values.get("stages", [])]
     try:
         return TrainingConfig(**values)

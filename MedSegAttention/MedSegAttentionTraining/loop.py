@@ -42,10 +42,13 @@ class Options:
     max_steps: int | None = None
 
 
-def split_cases(data: DataFolder, share: float, seed: int) -> tuple[DataFolder, DataFolder]:
-    """Training and selection part of the cases, drawn by case with ``seed``; at least one case in each."""
+def split_cases(data: DataFolder, share: float, seed: int, selection: str = "random") -> tuple[DataFolder, DataFolder]:
+    """Training and selection part of the cases: drawn with ``seed``, or the ``last``; at least one case in each."""
     names = [case.name for case in data.cases]
-    random.Random(seed).shuffle(names)
+    if selection == "random":
+        random.Random(seed).shuffle(names)
+    else:
+        names.reverse()
     kept = set(names[: max(1, round(share * len(names)))])
     parts = ([c for c in data.cases if c.name not in kept], [c for c in data.cases if c.name in kept])
     return tuple(DataFolder(data.path, data.labels, data.spacing_is_real, tuple(part)) for part in parts)
@@ -64,7 +67,7 @@ class Trainer:
         if options.threads:
             torch.set_num_threads(options.threads)
         self.config, self.output, self.options = config, output, options
-        self.parts = [split_cases(folder, config.validation_share, config.seed) for folder in data]
+        self.parts = [split_cases(folder, config.validation_share, config.seed, config.selection) for folder in data]
         self.device = torch.device(options.device)
         self.network = build_network(
             config.network["name"],

@@ -143,6 +143,22 @@ def test_selection_cases_are_not_trained_on(a_data_folder, tmp_path):
     assert split_cases(data, share=0.3, seed=0)[1] == selection
 
 
+def test_selection_of_video_frames_takes_whole_ends_of_the_film(a_data_folder):
+    training, selection = split_cases(read_folder(a_data_folder), share=0.5, seed=0, selection="last")
+    assert [[case.name for case in part.cases] for part in (training, selection)] == [["a", "b"], ["c", "d"]]
+
+
+def test_colour_pictures_are_moved_with_their_edge_and_each_channel_changes_by_itself():
+    set_track_meta(False)
+    settings = {"rotation": 45, "scale": [0.5, 0.6], "flip": "both", "border": True, "colour": 0.5}
+    transform = training_transform(settings, 32)
+    transform.set_random_state(0)
+    picture = {"image": torch.full((3, 32, 32), 0.5), "label": torch.zeros(1, 32, 32, dtype=torch.uint8)}
+    made = [transform(picture)["image"] for _ in range(8)]
+    assert all(channel.max() - channel.min() < 1e-3 for image in made for channel in image)
+    assert any(image.mean((1, 2)).max() - image.mean((1, 2)).min() > 0.05 for image in made)
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("*.json")))
 def test_shipped_configurations_are_whole_and_augment_image_and_label_alike(name):
     config = read_config(CONFIGS / f"{name}.json")
@@ -151,7 +167,8 @@ def test_shipped_configurations_are_whole_and_augment_image_and_label_alike(name
     set_track_meta(False)
     image = torch.zeros(1, size, size)
     image[:, size // 3 : size // 2, size // 4 : size // 2] = 1
-    keep_values = {key: config.augmentation[key] for key in ("rotation", "scale", "shift", "shear", "field_of_view")}
+    moves = ("rotation", "scale", "shift", "shear", "flip", "field_of_view")
+    keep_values = {key: value for key, value in config.augmentation.items() if key in moves}
     transform = training_transform(keep_values, size)
     transform.set_random_state(0)
     for _ in range(5):
@@ -165,6 +182,11 @@ def test_an_unknown_setting_is_named(tmp_path, a_config):
     values = json.loads(a_config.read_text()) | {"learningrate": 1}
     a_config.write_text(json.dumps(values))
     with pytest.raises(InputError, match="learningrate"):
+        read_config(a_config)
+    a_config.write_text(
+        json.dumps({key: values[key] for key in values if key != "learningrate"} | {"selection": "first"})
+    )
+    with pytest.raises(InputError, match="first"):
         read_config(a_config)
     with pytest.raises(InputError, match="does not exist"):
         read_config(tmp_path / "nothing.json")
