@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Union
 
 import slicer
@@ -37,6 +38,10 @@ from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
+
+
+UI_FILES = ("MedSegAttention",)
+"""Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
 class MedSegAttention(ScriptedLoadableModule):
@@ -97,10 +102,12 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self) -> None:
         """Called once, when the module is first shown."""
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedSegAttention.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.ui = SimpleNamespace()
+        for name in UI_FILES:
+            uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui"))
+            self.layout.addWidget(uiWidget)
+            uiWidget.setMRMLScene(slicer.mrmlScene)
+            vars(self.ui).update(vars(slicer.util.childWidgetVariables(uiWidget)))
         self.logic = MedSegAttentionLogic()
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)

@@ -16,8 +16,8 @@ from slicer_double.pythonqt import WIDGETS as QT
 pytest_plugins = ["slicer_double.fixtures"]
 
 MODULE = Path(__file__).resolve().parents[2] / "MedSegAttention"
-ROOT = ET.parse(MODULE / "Resources" / "UI" / "MedSegAttention.ui").getroot()
-WIDGETS = {element.get("name"): element for element in ROOT.iter("widget")}
+ROOTS = [ET.parse(path).getroot() for path in sorted((MODULE / "Resources" / "UI").glob("*.ui"))]
+WIDGETS = {element.get("name"): element for root in ROOTS for element in root.iter("widget")}
 MESSAGES = ("_setStatus", "_showError", "errorDisplay", "confirmOkCancelDisplay")
 PANEL_FILES = [MODULE / "MedSegAttention.py", *(MODULE / "MedSegAttentionLib" / "panel").glob("*.py")]
 
@@ -32,6 +32,11 @@ def test_every_widget_that_the_code_names_exists():
     assert {"applyButton", "checkpointComboBox", "progressBar"} <= named <= set(WIDGETS)
 
 
+def test_every_file_is_shown_and_no_name_is_used_twice(a_module):
+    assert sorted(a_module.UI_FILES) == sorted(path.stem for path in (MODULE / "Resources" / "UI").glob("*.ui"))
+    assert len(WIDGETS) == sum(1 for root in ROOTS for _ in root.iter("widget"))
+
+
 def test_every_bound_parameter_exists(a_module):
     bound = {property_text(element, "SlicerParameterName") for element in WIDGETS.values()} - {None}
     parameters = set(a_module.MedSegAttentionParameterNode.allParameters)
@@ -39,17 +44,19 @@ def test_every_bound_parameter_exists(a_module):
     assert bound == parameters - {"checkpoint"}  # the panel binds that one itself
 
 
-def test_every_scene_widget_gets_the_scene():
+@pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.findtext("class"))
+def test_every_scene_widget_gets_the_scene(root):
+    panel = root.find("widget")
     connected = {
         connection.findtext("receiver")
-        for connection in ROOT.iter("connection")
+        for connection in root.iter("connection")
         if connection.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
         and connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
-        and connection.findtext("sender") == ROOT.find("widget").get("name")
+        and connection.findtext("sender") == panel.get("name")
     }
-    scene_widgets = {name for name, element in WIDGETS.items() if element.get("class").startswith("qMRML")}
-    assert connected == scene_widgets - {ROOT.find("widget").get("name")}
-    assert connected
+    scene_widgets = {item.get("name") for item in root.iter("widget") if item.get("class").startswith("qMRML")}
+    assert panel.get("class") == "qMRMLWidget"
+    assert connected == scene_widgets - {panel.get("name")}
 
 
 def test_inputs_can_be_used_with_keyboard_and_screen_reader():
@@ -59,9 +66,10 @@ def test_inputs_can_be_used_with_keyboard_and_screen_reader():
     keys = [re.search("&(.)", property_text(element, "text") or "") for element in WIDGETS.values()]
     letters = [key.group(1).lower() for key in keys if key]
     assert len(letters) == len(set(letters)) == len(inputs)
-    stops = [element.text for element in ROOT.iter("tabstop")]
-    operable = [name for name in WIDGETS if re.search("(ComboBox|Selector|CheckBox|Button)$", name)]
-    assert stops == operable
+    for root in ROOTS:
+        names = [element.get("name") for element in root.iter("widget")]
+        operable = [name for name in names if re.search("(ComboBox|Selector|CheckBox|Button|Slider|Table)$", name)]
+        assert [element.text for element in root.iter("tabstop")] == operable
 
 
 def test_everything_but_labels_and_sections_has_a_tooltip():
