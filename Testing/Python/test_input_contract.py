@@ -138,6 +138,15 @@ def test_ct_is_clipped_to_its_window_before_its_range_is_checked(kind, tmp_path)
     assert result.labels[1].sum() == 7 * 12
 
 
+def test_a_photograph_with_sixteen_bits_is_not_taken_for_one_with_eight(tmp_path):
+    """Clipped to 0 to 255 it would be all white."""
+    photograph = {"modality": "XC", "intensity": {"method": "window", "low": 0, "high": 255}}
+    expects = {"minimum": [0, 180], "maximum": [60, 255]}
+    assert segment(a_volume(square(20, 200)), tmp_path, expects=expects, **photograph).provenance["warnings"] == []
+    with pytest.raises(ContractWarning, match=r"largest value .* is 60000; .* 60 to 255"):
+        segment(a_volume(square(20, 60000)), tmp_path, expects=expects, **photograph)
+
+
 def test_mr_is_not_clipped_before_its_range_is_checked(tmp_path):
     expects = {"minimum": [None, 10], "maximum": [50, None]}
     zscore = {"method": "zscore", "percentiles": [0.5, 99.5]}

@@ -54,7 +54,7 @@ def _check_intensity(volume: VolumeImage, card: Card) -> str | None:
     smallest, largest = float(volume.array.min()), float(volume.array.max())
     if smallest == largest:
         return f"'{volume.name}' has the same value, {smallest:g}, everywhere."
-    if card.intensity["method"] == "window":
+    if card.modality == "CT":
         smallest, largest = np.clip((smallest, largest), card.intensity["low"], card.intensity["high"])
     for name, value in (("smallest", smallest), ("largest", largest)):
         low, high = card.expects["minimum" if name == "smallest" else "maximum"]

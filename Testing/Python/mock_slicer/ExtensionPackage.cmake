@@ -1,0 +1,6 @@
+foreach(name LICENSE README)
+  if(NOT EXISTS "${EXTENSION_${name}_FILE}")
+    message(FATAL_ERROR "EXTENSION_${name}_FILE '${EXTENSION_${name}_FILE}' does not exist")
+  endif()
+  install(FILES "${EXTENSION_${name}_FILE}" DESTINATION "share/${PROJECT_NAME}")
+endforeach()
