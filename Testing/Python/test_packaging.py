@@ -14,8 +14,12 @@ import SimpleITK as sitk
 
 ROOT = Path(__file__).resolve().parents[2]
 MOCK = Path(__file__).parent / "mock_slicer"
-# As no compiler is needed, none is looked for.
-NO_COMPILER = [f"-DCMAKE_{language}_COMPILER_FORCED=ON" for language in ("C", "CXX")]
+# Nothing is compiled, so a machine without a compiler will do: CMake takes the one it is given unseen.
+NO_COMPILER = [
+    f"-DCMAKE_{language}_COMPILER{setting}"
+    for language in ("C", "CXX")
+    for setting in ("_FORCED=ON", f"={sys.executable}")
+]
 IMPORT_ALL = """
 import importlib, pkgutil, MedSegAttentionLib
 names = [item.name for item in pkgutil.walk_packages(MedSegAttentionLib.__path__, "MedSegAttentionLib.")]
