@@ -38,6 +38,7 @@ from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
+from MedSegAttentionLib.setup.sample_data import register_samples
 
 UI_FILES = ("MedSegAttention",)
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
@@ -63,12 +64,13 @@ class MedSegAttention(ScriptedLoadableModule):
             "et al., 2015); Cross Stage Partial Network (Wang et al., 2020). Each checkpoint names its training data "
             "and their terms. Built on 3D Slicer, PyTorch and MONAI."
         )
-        slicer.app.connect("startupCompleted()", registerTerminology)
+        slicer.app.connect("startupCompleted()", onStartupCompleted)
 
 
-def registerTerminology() -> None:
-    """Let Slicer's terminology selector know the codes of our segments; called once, when Slicer is up."""
+def onStartupCompleted() -> None:
+    """Let Slicer's terminology selector know the codes of our segments, and its Sample Data module our samples."""
     load_terminology(slicer.modules.terminologies.logic())
+    register_samples()
 
 
 @parameterNodeWrapper

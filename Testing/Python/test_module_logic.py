@@ -18,6 +18,7 @@ from MedSegAttentionLib.checkpoints import catalogue
 from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError
 from MedSegAttentionLib.runner import in_process
 from MedSegAttentionLib.scene.terminology import REGION_NAME, TERMINOLOGY_NAME
+from MedSegAttentionLib.setup.sample_data import register_samples
 from slicer_double.fakes import FakeRunner, add_noise, an_untrained_checkpoint, nodes_of, scene_content
 
 pytest_plugins = ["slicer_double.fixtures"]
@@ -47,6 +48,25 @@ def test_slicer_knows_our_codes_once_it_has_started(a_module, an_application):
     regions = []
     logic.GetLoadedRegionContextNames(regions)
     assert REGION_NAME in regions
+
+
+def test_the_samples_are_listed_once_slicer_has_started_and_nothing_is_downloaded(monkeypatch):
+    listed = []
+
+    class SampleDataLogic:
+        @staticmethod
+        def registerCustomSampleDataSource(**source):
+            listed.append(source)
+
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=SampleDataLogic))
+    register_samples()
+    assert [source["sampleName"] for source in listed] == ["Prostate MR", "Abdominal CT"]
+    for source in listed:
+        checksum = source["checksums"].removeprefix("SHA256:")
+        assert len(bytes.fromhex(checksum)) == 32
+        assert source["uris"].endswith(checksum)
+    monkeypatch.setitem(sys.modules, "SampleData", None)
+    register_samples()  # a Slicer without that module
 
 
 def test_segment_takes_the_active_volume(a_logic, a_runner, a_scene, a_volume_node):
