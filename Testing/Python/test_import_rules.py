@@ -27,7 +27,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
     "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, set()),
-    "setup": ({"data"}, {"torch", "PyTorchUtils", *SLICER}),  # PyTorchUtils: Slicer's PyTorch extension
+    "setup": (
+        {"data"},
+        {"torch", "PyTorchUtils", "SampleData", *SLICER},
+    ),  # modules of Slicer: the PyTorch extension, Sample Data
     "panel": ({"data"}, SLICER | QT),
     "commands": (
         {"data", "files", "networks", "checkpoints", "inference", "scene", "runner", "setup"},
