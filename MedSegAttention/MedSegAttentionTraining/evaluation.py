@@ -29,6 +29,8 @@ from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 
+from . import averaging
+from .averaging import Averages, interval
 from .cases import DataFolder, read_case, read_folder
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 
@@ -89,7 +91,8 @@ def evaluate(
         # What the panel would ask about first must not stop a measurement; the warnings are kept with each case.
         predict = partial(run, checkpoint=folder, settings=RunSettings(device=device, force=True))
     labels = common_labels(card, data)
-    cases, tau = score_cases(card, data, labels, predict, progress)
+    averages = Averages([label.name for label in labels], thirds=card.task == "prostate")
+    cases, tau = score_cases(card, data, labels, predict, progress, averages)
     report = {
         "checkpoint": card.id,
         "weights_sha256": card.weights_sha256,
@@ -98,7 +101,9 @@ def evaluate(
         "hd95_unit": "mm" if data.spacing_is_real else "pixels",
         "cases": cases,
         "mean": mean_figures(cases),
+        "interval": {figure: interval([case[figure] for case in cases]) for figure in ("dice", "iou", "hd95")},
         "per_class": {label.name: _class_mean(cases, label.name) for label in labels},
+        "averages": averages.summary(),
         "tau": tau,
         "rules": _rules(card, data, labels, cases),
     }
@@ -126,7 +131,12 @@ def common_labels(card: Card, data: DataFolder) -> list[Label]:
 
 
 def score_cases(
-    card: Card, data: DataFolder, labels: list[Label], predict: Predict, progress: Progress | None = None
+    card: Card,
+    data: DataFolder,
+    labels: list[Label],
+    predict: Predict,
+    progress: Progress | None = None,
+    averages: Averages | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Segment and score every case.
 
@@ -136,6 +146,7 @@ def score_cases(
         labels: the classes to score.
         predict: an image to its segmentation.
         progress: see :func:`evaluate`.
+        averages: gets every case, for the other rules of averaging.
 
     Returns:
         One entry for each case, and the tau statistics of each map.
@@ -148,7 +159,10 @@ def score_cases(
         image, reference = read_case(data, case, names)
         result = predict(image)
         spacing = image.spacing[::-1] if data.spacing_is_real else None
-        scores = score_case(_in_order(result.labels, labels), reference, values, spacing)
+        found = _in_order(result.labels, labels)
+        scores = score_case(found, reference, values, spacing)
+        if averages:
+            averages.add(found, reference, _superior(image))
         counted = scored_classes(scores)
         rows = {name: {**asdict(score), "counts": name in counted} for name, score in scores.items()}
         entries.append(
@@ -185,6 +199,13 @@ def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:
         if str(checkpoint) not in TASKS:
             raise
         return choose_checkpoint(str(checkpoint), read_volume(data.cases[0].image))  # it has several
+
+
+def _superior(image: VolumeImage) -> tuple[int, bool]:
+    """Array axis closest to the body's long axis, and whether its index grows towards the head."""
+    along = image.ijk_to_ras[2, :3] / np.asarray(image.spacing)
+    axis = int(np.abs(along).argmax())
+    return 2 - axis, bool(along[axis] > 0)
 
 
 def _in_order(found: np.ndarray, labels: list[Label]) -> np.ndarray:
@@ -224,6 +245,7 @@ def _rules(card: Card, data: DataFolder, labels: list[Label], cases: list[dict[s
 
     return {
         **RULES,
+        **averaging.RULES,
         "left_out": sorted(set(data.labels) - names),
         "not_in_data": [label.name for label in card.labels if label.name.lower() not in names],
         "nothing_to_find_and_nothing_found": listed(lambda row: not row["in_reference"] and not row["found"]),

@@ -128,6 +128,15 @@ def test_means_of_a_class_are_over_the_cases_where_it_counts(report):
     assert report["per_class"]["spleen"]["dice"] == pytest.approx((0 + 1) / 2)
 
 
+def test_the_papers_averages_and_intervals_stand_beside_ours(report):
+    low, high = report["interval"]["dice"]
+    assert 0.25 <= low < report["mean"]["dice"] < high <= 1
+    liver = report["averages"]["pooled"]["liver"]  # 4 + 8 + 0 of 8 + 8 + 0 voxels found, no voxel too many elsewhere
+    assert liver["dice"] == pytest.approx(2 * 12 / (16 + 16))
+    assert report["averages"]["per_slice"]["liver"]["slices"] == 5
+    assert {"interval", "per_slice", "pooled"} <= set(report["rules"])
+
+
 def test_exceptions_are_counted_and_listed(report):
     rules = report["rules"]
     assert rules["left_out"] == ["esophagus"]
