@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,8 @@ from MedSegAttentionLib.data.result import AttentionVolume, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.scene.application import headless_scene
 from MedSegAttentionLib.scene.volumes import add_volume
+
+os.environ["MEDSEGATTENTION_CHECKPOINTS"] = str(Path(tempfile.gettempdir()) / "no-checkpoints-of-the-user")
 
 ANATOMY = Code("SCT", "123037004", "Anatomical Structure")
 ALTERED = Code("SCT", "49755003", "Morphologically Altered Structure")

@@ -20,6 +20,7 @@ REQUIRED = {
     "fit": {"spacing": {"mm", "size"}, "stretch": {"size"}},
 }
 """Entry of the card -> its kinds -> what each kind needs."""
+TEXTS = ("id", "version", "task", "title", "description", "modality", "license", "weights_sha256")
 
 
 def read_card(folder: str | Path) -> Card:
@@ -68,6 +69,16 @@ def _check(values: dict[str, Any]) -> None:
             raise ValueError(f"expects {bound} {low} to {high} is empty")
     if not values["labels"]:
         raise ValueError("labels is empty")
+    _check_what_people_read(values)
+
+
+def _check_what_people_read(values: dict[str, Any]) -> None:
+    for entries, kind in ((TEXTS, str), (("limits", "training_data"), list), (("metrics",), dict)):
+        for entry in entries:
+            if entry in values and not isinstance(values[entry], kind):
+                raise TypeError(f"{entry} is {type(values[entry]).__name__}, expected {kind.__name__}")
+    if not all(isinstance(data, dict) for data in values["training_data"]):
+        raise TypeError("training_data holds something other than tables")
 
 
 def _card_from(values: dict[str, Any]) -> Card:

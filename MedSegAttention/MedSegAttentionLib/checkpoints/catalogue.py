@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from pathlib import Path
 
 from ..data.card import Card
@@ -15,21 +17,47 @@ logger = logging.getLogger(__name__)
 TASKS = ("prostate", "skin", "polyp", "abdomen")
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Checkpoints"
 WEIGHTS_FILE = Path("models") / "model.safetensors"
+USER_FOLDER_VARIABLE = "MEDSEGATTENTION_CHECKPOINTS"
+"""Environment variable that names another folder for the user's own checkpoints."""
 CT_MINIMUM = -200
 """A volume of unknown modality whose smallest value is at most this is taken for CT (air is -1000 HU)."""
 
 
+def user_folder() -> Path:
+    """Where checkpoints go that the user adds: outside the extension, so that an update of it keeps them."""
+    if chosen := os.environ.get(USER_FOLDER_VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    home = Path.home()
+    if sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        data = home / "Library" / "Application Support"
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return data / "MedSegAttention" / "Checkpoints"
+
+
 def checkpoint_folders() -> list[Path]:
-    """Folders of the installed checkpoints, whole or not, by name."""
-    return sorted(path.parents[1] for path in SHIPPED.glob(f"*/{CARD_FILE.as_posix()}"))
+    """Folders of the installed checkpoints, whole or not: those that ship, then the user's, each by name.
+
+    One of the user's that has the name of one that ships is hidden by it.
+    """
+    folders: dict[str, Path] = {}
+    for place in (SHIPPED, user_folder()):
+        for path in sorted(place.glob(f"*/{CARD_FILE.as_posix()}")):
+            folders.setdefault(path.parents[1].name, path.parents[1])
+    return [folder for name, folder in folders.items() if not name.startswith(".")]  # . is being added or removed
 
 
 def list_checkpoints() -> list[Card]:
-    """Cards of the installed checkpoints, by ID; a broken one is left out, and the log says so."""
+    """Cards of the installed checkpoints, in their folders' order; a broken one is left out, and the log says so."""
     cards = []
     for folder in checkpoint_folders():
         try:
-            cards.append(read_card(folder))
+            card = read_card(folder)
+            if card.id != folder.name:
+                raise CheckpointError(f"'{folder}' holds checkpoint '{card.id}'; expected a folder of that name.")
+            cards.append(card)
         except CheckpointError as error:
             logger.warning("left out a checkpoint: %s", error)
     return cards
@@ -41,12 +69,12 @@ def find_checkpoint(name: str | Path) -> Path:
     Raises:
         CheckpointError: there is none of that name.
     """
-    for folder in (Path(name), SHIPPED / str(name)):
+    for folder in (Path(name), *_installed(str(name))):
         if (folder / CARD_FILE).is_file():
             return folder
     of_task = [card.id for card in list_checkpoints() if card.task == str(name)]
     if len(of_task) == 1:
-        return SHIPPED / of_task[0]
+        return _installed(of_task[0])[0]
     available = ", ".join(of_task or [card.id for card in list_checkpoints()]) or "none"
     raise CheckpointError(f"checkpoint '{name}' was not found; expected a folder or one of: {available}.")
 
@@ -80,7 +108,11 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
         cards = _of_modality(cards, volume)
     if not cards:
         raise CheckpointError(f"no checkpoint for task '{task}' is installed; add one or choose another task.")
-    return SHIPPED / cards[0].id
+    return _installed(cards[0].id)[0]
+
+
+def _installed(checkpoint_id: str) -> list[Path]:
+    return [folder for folder in checkpoint_folders() if folder.name == checkpoint_id]
 
 
 def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:

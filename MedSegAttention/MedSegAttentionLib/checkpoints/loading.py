@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ..data.card import Card
 from ..data.errors import CheckpointError
 from ..networks import build_network
 from .card_file import read_card
-from .catalogue import WEIGHTS_FILE
+from .weights import verified_weights
 
 
 @dataclass(frozen=True)
@@ -24,28 +23,6 @@ class Checkpoint:
 
     card: Card
     network: nn.Module
-
-
-def verified_weights(folder: Path, card: Card) -> bytes:
-    """The bytes of the weights file, once their SHA-256 is the card's.
-
-    Raises:
-        CheckpointError: missing, or other bytes than the card promises.
-    """
-    path = folder / WEIGHTS_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(
-            f"weights '{path}' cannot be read ({error.strerror}). Get the checkpoint again."
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != card.weights_sha256:
-        raise CheckpointError(
-            f"weights '{path}' are damaged or altered: their SHA-256 is {found}, the card expects "
-            f"{card.weights_sha256}. They were not loaded; get the checkpoint again."
-        )
-    return content
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:
