@@ -14,7 +14,7 @@ Rooms, and what each may import:
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
 * ``runner``      who runs inference: this process                         data, inference, checkpoints
-* ``setup``       what must be installed, self-check                       data
+* ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
 * ``panel``       Qt only                                                  whatever the logic hands it
 * ``commands``    what each command of ``__main__`` does                   all but panel
 

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, set()),
     "setup": (
-        {"data"},
+        {"data", "checkpoints"},
         {"torch", "PyTorchUtils", "SampleData", *SLICER},
     ),  # modules of Slicer: the PyTorch extension, Sample Data
     "panel": ({"data"}, SLICER | QT),
@@ -150,7 +150,15 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
     scenes = [f".scene.{path.stem}" for path in sorted((PACKAGE / "scene").glob("*.py")) if path.stem != "__init__"]
     data = [f".data.{path.stem}" for path in sorted((PACKAGE / "data").glob("*.py")) if path.stem != "__init__"]
     script = BLOCKER.format(absent=("torch", "monai", "safetensors"))
-    wanted = (*FREE_OF_TORCH, ".setup.dependencies", ".__main__", *data, *scenes)
+    wanted = (
+        *FREE_OF_TORCH,
+        ".setup.installation",
+        ".setup.self_check",
+        ".checkpoints.adding",
+        ".__main__",
+        *data,
+        *scenes,
+    )
     script += "".join(f"import MedSegAttentionLib{name}\n" for name in wanted)
     script += "from MedSegAttentionLib.setup.dependencies import missing_packages\nprint(missing_packages())"
     done = in_a_fresh_python(script)

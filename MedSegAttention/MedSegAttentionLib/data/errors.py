@@ -29,3 +29,7 @@ class Cancelled(MedSegAttentionError):
 
 class DependencyError(MedSegAttentionError, ImportError):
     """A Python package that inference needs is missing or half installed."""
+
+
+class RestartNeeded(MedSegAttentionError):
+    """The installation goes on after Slicer has been restarted."""

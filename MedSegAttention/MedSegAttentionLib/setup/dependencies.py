@@ -1,33 +1,73 @@
-"""What inference needs beyond Slicer itself: whether it is there, and how it gets there.
-
-PyTorch comes through the PyTorch extension, which picks the build that fits the graphics card; all else is listed in
-``Resources/requirements.txt``. Nothing here runs before a user asks for a segmentation.
-"""
+"""What inference needs beyond Slicer itself, and whether it is there. Imports and installs none of it."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import logging
-import tempfile
-from importlib import metadata
+import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..data.errors import DependencyError
 
-PACKAGES = ("torch", "monai", "safetensors")
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
-TORCH_REQUIREMENT = ">=2.8"
-PROTECTED = ("torch", "numpy", "SimpleITK")
-"""Packages that Slicer or the PyTorch extension brought, and that installing ours must not replace."""
 
-logger = logging.getLogger(__name__)
+@dataclass(frozen=True)
+class Package:
+    """A Python package that inference needs.
+
+    Attributes:
+        name: to import and to install.
+        purpose: what it is for, in a few words.
+        megabytes: rough size of what is downloaded, or its smallest and largest.
+    """
+
+    name: str
+    purpose: str
+    megabytes: tuple[int, int]
+
+
+PACKAGES = (
+    Package("torch", "runs the networks; comes through the PyTorch extension", (200, 3000)),
+    Package("monai", "prediction in overlapping tiles", (3, 3)),
+    Package("safetensors", "reads the weights", (1, 1)),
+    Package("psutil", "stops a run as a whole", (1, 1)),
+)
+"""torch is small without, and large with support of NVIDIA cards."""
+UNPACKED = 2.5
+"""Disk space that packages take, as a multiple of their download."""
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 
 def missing_packages() -> list[str]:
     """Names of the packages that are absent or only half installed."""
-    return [name for name in PACKAGES if not _is_usable(name)]
+    return [package.name for package in PACKAGES if not is_whole(package.name)]
+
+
+def is_whole(name: str) -> bool:
+    """Whether a package is there as a whole: an interrupted installation leaves an empty namespace package behind."""
+    try:
+        spec = find_spec(name)
+    except ValueError:  # in sys.modules without a spec
+        return False
+    if spec is None or spec.origin is None:
+        return False
+    # torch writes its version to a file of its own; an import would tell more, but could take Slicer down.
+    return name != "torch" or Path(spec.origin).with_name("version.py").is_file()
+
+
+def half_installed_torch() -> str:
+    """What is wrong with a torch that is there in part, and how to repair it; empty when it is whole or absent."""
+    if is_whole("torch"):
+        return ""
+    for place in (Path(entry) for entry in sys.path if entry):
+        folder = place / "torch"
+        listed = any(place.glob("torch-*.dist-info"))
+        if (folder.is_dir() or listed) and not (folder / "version.py").is_file():
+            return (
+                f"PyTorch is half installed: '{place}' holds what an interrupted installation left, and installing "
+                "again does not repair it. Close Slicer, delete the folders 'torch' and 'torch-*.dist-info' there, "
+                "start Slicer and click Apply again."
+            )
+    return ""
 
 
 def require() -> None:
@@ -36,81 +76,12 @@ def require() -> None:
     Raises:
         DependencyError: some are missing; says which, and how to install them.
     """
+    if problem := half_installed_torch():
+        raise DependencyError(problem)
     if missing := missing_packages():
         raise DependencyError(
-            f"Python packages missing or half installed: {', '.join(missing)}; inference needs {', '.join(PACKAGES)}. "
-            "Install the PyTorch extension (Extensions Manager), restart, let its PyTorch Utils module install "
+            f"Python packages missing: {', '.join(missing)}; inference needs "
+            f"{', '.join(package.name for package in PACKAGES)}. Click Apply in the module's panel to install them, or "
+            "install the PyTorch extension (Extensions Manager), restart, let its PyTorch Utils module install "
             f"PyTorch, then run in the Python console: slicer.util.pip_install('-r \"{REQUIREMENTS.as_posix()}\"')."
         )
-
-
-def install() -> None:
-    """Install what is missing; the caller has asked the user. Works inside Slicer only and may take minutes.
-
-    Raises:
-        DependencyError: the PyTorch extension is not there, or packages are still missing afterwards.
-    """
-    if not _is_usable("torch"):
-        _install_torch()
-    if missing_packages():
-        _install_requirements()
-    importlib.invalidate_caches()
-    require()
-
-
-def _is_usable(name: str) -> bool:
-    """Whether a package is there as a whole: an interrupted installation leaves an empty namespace package behind."""
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        return False
-    if name != "torch":
-        return True
-    try:
-        torch = importlib.import_module("torch")
-    except (ImportError, OSError):  # OSError: a library of it cannot be loaded
-        logger.exception("torch is installed but cannot be imported")
-        return False
-    return hasattr(torch, "Tensor") and hasattr(torch, "__version__")
-
-
-def _install_torch() -> None:
-    try:
-        extension = importlib.import_module("PyTorchUtils")
-    except ImportError as error:
-        raise DependencyError(
-            "The PyTorch extension is not installed; it provides PyTorch in the build that fits this computer. Install "
-            "'PyTorch' in the Extensions Manager, restart, and try again."
-        ) from error
-    install_torch = extension.PyTorchUtilsLogic().installTorch
-    wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH_REQUIREMENT}
-    known = inspect.signature(install_torch).parameters  # its keywords changed between versions
-    install_torch(**{name: value for name, value in wanted.items() if name in known})
-
-
-def _install_requirements() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        constraints = Path(folder) / "constraints.txt"
-        constraints.write_text(_constraints(), encoding="utf-8")
-        try:
-            packaging = importlib.import_module("slicer.packaging")
-        except ImportError:  # Slicer 5.10 and older
-            util = importlib.import_module("slicer.util")
-            util.pip_install(f'-r "{REQUIREMENTS.as_posix()}" -c "{constraints.as_posix()}"')
-            return
-        packaging.pip_ensure(
-            packaging.load_requirements(REQUIREMENTS),
-            constraints=constraints,
-            prompt_install=False,
-            requester="MedSegAttention",
-        )
-
-
-def _constraints() -> str:
-    """One line ``name==version`` for each protected package that is installed."""
-    lines = []
-    for name in PROTECTED:
-        try:
-            lines.append(f"{name}=={metadata.version(name)}\n")
-        except metadata.PackageNotFoundError:  # SimpleITK is part of older Slicer, not a package in it
-            continue
-    return "".join(lines)
