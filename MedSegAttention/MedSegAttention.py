@@ -26,10 +26,20 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
         del sys.modules[_name]
 
 # Nothing below imports torch or monai: Slicer starts without them.
-from MedSegAttentionLib.checkpoints.catalogue import list_checkpoints
+from MedSegAttentionLib.checkpoints.adding import add_checkpoint, remove_checkpoint
+from MedSegAttentionLib.checkpoints.card_file import read_card
+from MedSegAttentionLib.checkpoints.catalogue import (
+    choose_checkpoint,
+    find_checkpoint,
+    licence_text,
+    list_checkpoints,
+    user_checkpoints,
+    user_folder,
+)
 from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import Cancelled, InputError
 from MedSegAttentionLib.data.result import SliceResult
+from MedSegAttentionLib.inference.slicing import plan_slices
 from MedSegAttentionLib.panel.choices import Device, Task
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.nodes import unchanged_on_error
@@ -37,10 +47,10 @@ from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
-from MedSegAttentionLib.setup import dependencies
+from MedSegAttentionLib.setup import dependencies, installation, self_check, timing
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention",)
+UI_FILES = ("MedSegAttention", "Checkpoints", "SelfCheck")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -173,6 +183,39 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         """Cards of all installed checkpoints."""
         return list_checkpoints()
 
+    def userCheckpoints(self) -> list[str]:
+        """IDs of the checkpoints that the user added."""
+        return user_checkpoints()
+
+    def checkpointsFolder(self) -> Path:
+        """Where the user's checkpoints are; made when missing."""
+        user_folder().mkdir(parents=True, exist_ok=True)
+        return user_folder()
+
+    def addCheckpoint(self, source: str | Path, onBytes: Callable[[int, int | None], None] | None = None) -> Card:
+        """Check a checkpoint (folder, zip file, https or file URL) and add it to the user's."""
+        return add_checkpoint(source, on_bytes=onBytes)
+
+    def removeCheckpoint(self, checkpointId: str) -> None:
+        """Delete one of the user's checkpoints."""
+        remove_checkpoint(checkpointId)
+
+    def checkpointFor(self, volumeNode: Any, task: str, checkpoint: str | None = None) -> Card:
+        """The checkpoint that :meth:`segment` would run."""
+        return read_card(choose_checkpoint(task, volume_image(volumeNode), checkpoint))
+
+    def licence(self, checkpointId: str) -> str:
+        """Full text of the licence of a checkpoint."""
+        return licence_text(find_checkpoint(checkpointId))
+
+    def sliceCount(self, volumeNode: Any, card: Card) -> int:
+        """How many slices of a volume a checkpoint would segment."""
+        return plan_slices(volume_image(volumeNode), card.orientation, "auto").shape[0]
+
+    def secondsPerSlice(self, checkpointId: str, device: str = "auto") -> float:
+        """Measured on three slices of noise, in another process; takes seconds."""
+        return timing.seconds_per_slice(checkpointId, device)
+
     def activeVolume(self) -> Any:
         """Background volume of the Red slice view, else the only volume; ``InputError`` when that leaves a choice."""
         return active_volume(slicer.mrmlScene)
@@ -181,9 +224,17 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         """Python packages that inference still needs."""
         return [] if self._runner else dependencies.missing_packages()
 
+    def installationPlan(self) -> Any:
+        """What would be installed (``InstallationPlan``), or None when nothing is missing."""
+        return None if self._runner else installation.plan()
+
     def installPackages(self) -> None:
         """Install them. Ask the user first."""
-        dependencies.install()
+        installation.install()
+
+    def selfCheck(self, host: str = "") -> str:
+        """What this installation has and what is wrong with it, as text for a bug report."""
+        return self_check.as_text(self_check.report(host))
 
     def segment(
         self,

@@ -62,10 +62,10 @@ def test_checkpoints_are_those_of_the_task(open_module, a_volume_node):
     widget = open_module()
     ui, parameters = widget.ui, widget.logic.getParameterNode()
     assert entries(ui.checkpointComboBox) == ["Automatic", "prostate-x"]
-    assert ui.checkpointDescriptionLabel.text == "prostate title"
+    assert "prostate title" in ui.modelCardBrowser.plainText
     ui.checkpointComboBox.setCurrentIndex(1)
     assert parameters.checkpoint == "prostate-x"
-    assert ui.checkpointDescriptionLabel.text == "what prostate-x segments"
+    assert "what prostate-x segments" in ui.modelCardBrowser.plainText
     ui.taskComboBox.setCurrentIndex(3)
     assert entries(ui.checkpointComboBox) == ["Automatic", "abdomen-ct-x", "abdomen-mr-x"]
     assert parameters.checkpoint == ""
@@ -74,7 +74,7 @@ def test_checkpoints_are_those_of_the_task(open_module, a_volume_node):
 def test_a_task_without_a_checkpoint_says_so(open_module, a_volume_node):
     ui = open_module().ui
     ui.taskComboBox.setCurrentIndex(1)
-    assert ui.checkpointDescriptionLabel.text == "No checkpoint for task 'skin' is installed."
+    assert ui.modelCardBrowser.plainText == "No checkpoint for task 'skin' is installed."
     assert not ui.checkpointComboBox.enabled
     assert not ui.applyButton.enabled
     assert ui.applyButton.toolTip == "No checkpoint for this task is installed"
@@ -88,7 +88,7 @@ def test_a_broken_checkpoint_does_not_keep_the_module_from_opening(open_module, 
 
     monkeypatch.setattr(a_module, "list_checkpoints", fail)
     ui = open_module().ui
-    assert ui.checkpointDescriptionLabel.text == "'x' is not a checkpoint."
+    assert ui.modelCardBrowser.plainText == "'x' is not a checkpoint."
     assert not ui.applyButton.enabled
 
 

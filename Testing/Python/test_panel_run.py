@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import slicer
 
-from MedSegAttentionLib.data.errors import ContractWarning, DependencyError, InputError
+from MedSegAttentionLib.data.errors import ContractWarning, InputError
 from slicer_double.fakes import nodes_of, scene_content
 
 pytest_plugins = ["slicer_double.fixtures"]
@@ -112,31 +112,6 @@ def test_a_volume_unlike_the_training_data_runs_only_if_the_user_wants(
     assert text == "'case 1' looks like MR.\n\nRun anyway?"
     assert [call["settings"].force for call in a_runner.calls] == ([False, True] if confirms else [False])
     assert (scene_content(a_scene) == before) is not confirms
-
-
-def test_missing_packages_are_installed_only_if_the_user_wants(a_widget, a_runner, an_application, monkeypatch):
-    missing, installed = ["torch", "monai"], []
-    monkeypatch.setattr(a_widget.logic, "missingPackages", lambda: missing)
-    monkeypatch.setattr(a_widget.logic, "installPackages", lambda: installed.append(True))
-    an_application.confirms = False
-    a_widget.ui.applyButton.click()
-    assert (installed, a_runner.calls) == ([], [])
-    assert a_widget.ui.statusLabel.text == "Not run: missing Python packages: torch, monai."
-    an_application.confirms = True
-    a_widget.ui.applyButton.click()
-    assert installed == [True]
-    assert len(a_runner.calls) == 1
-
-
-def test_a_failed_installation_is_shown(a_widget, a_runner, an_application, monkeypatch):
-    def fail():
-        raise DependencyError("The PyTorch extension is not installed.")
-
-    monkeypatch.setattr(a_widget.logic, "missingPackages", lambda: ["torch"])
-    monkeypatch.setattr(a_widget.logic, "installPackages", fail)
-    a_widget.ui.applyButton.click()
-    assert an_application.shown[-1] == ("errorDisplay", "The PyTorch extension is not installed.")
-    assert a_runner.calls == []
 
 
 def test_closing_the_scene_during_a_run_stops_it(a_widget, a_scene, an_application):

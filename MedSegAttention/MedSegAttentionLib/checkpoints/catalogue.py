@@ -49,6 +49,17 @@ def checkpoint_folders() -> list[Path]:
     return [folder for name, folder in folders.items() if not name.startswith(".")]  # . is being added or removed
 
 
+def user_checkpoints() -> list[str]:
+    """IDs of the checkpoints that the user added."""
+    return [folder.name for folder in checkpoint_folders() if folder.parent == user_folder()]
+
+
+def licence_text(folder: Path) -> str:
+    """Full text of the licence of the checkpoint in ``folder``; empty when it has none beside the line in its card."""
+    path = folder / "LICENSE"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 def list_checkpoints() -> list[Card]:
     """Cards of the installed checkpoints, in their folders' order; a broken one is left out, and the log says so."""
     cards = []

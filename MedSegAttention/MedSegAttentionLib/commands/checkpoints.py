@@ -6,7 +6,13 @@ import argparse
 import logging
 
 from ..checkpoints.adding import add_checkpoint, remove_checkpoint
-from ..checkpoints.catalogue import checkpoint_folders, find_checkpoint, list_checkpoints, user_folder
+from ..checkpoints.catalogue import (
+    checkpoint_folders,
+    find_checkpoint,
+    list_checkpoints,
+    user_checkpoints,
+    user_folder,
+)
 from ..data.errors import CheckpointError
 from ..inference.settings import DEVICES
 
@@ -36,7 +42,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def _list(_arguments: argparse.Namespace) -> int:
     for card in list_checkpoints():
         classes = ", ".join(label.name for label in card.labels)
-        own = ", added by you" if find_checkpoint(card.id).parent == user_folder() else ""
+        own = ", added by you" if card.id in user_checkpoints() else ""
         logger.info("%s  %s, version %s%s: %s (%s)", card.id, card.modality, card.version, own, card.title, classes)
     return 0
 

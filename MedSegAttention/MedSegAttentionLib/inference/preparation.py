@@ -62,6 +62,7 @@ class PreparedVolume:
             "checkpoint": self.card.id,
             "checkpoint_version": self.card.version,
             "weights_sha256": self.card.weights_sha256,
+            "license": self.card.license,
             "slice_axis": AXIS_NAMES[self.plan.axes[0]],
             "settings": asdict(self.settings),
             "display_window": [self.normalise.low, self.normalise.high] if grey else None,

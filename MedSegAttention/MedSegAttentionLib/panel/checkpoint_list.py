@@ -1,32 +1,41 @@
-"""The list of checkpoints for the chosen task, with a line that says what the chosen one does."""
+"""The list of checkpoints for the chosen task, with the model card of the chosen one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from ..data.card import Card
 from ..data.errors import MedSegAttentionError
+from .model_card import cardsHtml
 
 AUTOMATIC = ""
 """Data of the entry that lets task and volume decide."""
 
 
 class CheckpointList:
-    """Fills ``checkpointComboBox`` and ``checkpointDescriptionLabel``.
+    """Fills ``checkpointComboBox`` and ``modelCardBrowser``.
 
     The combo box cannot be bound by Slicer's ``SlicerParameterName``, which knows lists of fixed entries alone.
     """
 
-    def __init__(self, ui: Any, onChosen: Callable[[str], None]) -> None:
-        """Args: ui: the widgets by name; onChosen: called with a checkpoint ID, or :data:`AUTOMATIC`."""
-        self._comboBox, self._label = ui.checkpointComboBox, ui.checkpointDescriptionLabel
+    def __init__(self, ui: Any, onChosen: Callable[[str], None], expectedTime: Callable[[Card], str]) -> None:
+        """Take the widgets.
+
+        Args:
+            ui: the widgets by name.
+            onChosen: called with a checkpoint ID, or :data:`AUTOMATIC`.
+            expectedTime: says how long the volume would take with a checkpoint.
+        """
+        self._comboBox, self._browser = ui.checkpointComboBox, ui.modelCardBrowser
         self._cards: dict[str, Card] = {}
-        self._shown: list[Card] | None = None
+        self._listed: list[Card] | None = None
+        self._html = ""
         self._problem = ""
-        self._onChosen = onChosen
+        self._onChosen, self._expectedTime = onChosen, expectedTime
         self._comboBox.connect("currentIndexChanged(int)", self._onIndexChanged)
 
     def close(self) -> None:
@@ -39,39 +48,47 @@ class CheckpointList:
             self._cards, self._problem = {card.id: card for card in listCheckpoints()}, ""
         except MedSegAttentionError as error:  # one broken folder must not keep the module from opening
             self._cards, self._problem = {}, str(error)
-        self._shown = None
+        self._listed = None
 
     def hasTask(self, task: str) -> bool:
         """Whether a checkpoint for ``task`` is installed."""
         return any(card.task == task for card in self._cards.values())
 
+    def candidates(self) -> list[Card]:
+        """The selected checkpoint, or all that task and volume may choose from."""
+        selected = self._cards.get(self._comboBox.itemData(self._comboBox.currentIndex))
+        return [selected] if selected else list(self._listed or [])
+
     def show(self, task: str, checkpoint: str) -> str:
-        """List the checkpoints of ``task`` and select one.
+        """List the checkpoints of ``task``, select one and show its card.
 
         Returns:
             the ID that is selected: ``checkpoint``, or :data:`AUTOMATIC` where the task has no such checkpoint.
         """
         cards = [card for card in self._cards.values() if card.task == task]
         wasBlocked = self._comboBox.blockSignals(True)
-        if self._shown != cards:
+        if self._listed != cards:
             self._comboBox.clear()
             self._comboBox.addItem(_("Automatic"), AUTOMATIC)
             for card in cards:
                 self._comboBox.addItem(card.id, card.id)
-            self._shown = cards
+            self._listed = cards
         self._comboBox.currentIndex = max(0, self._comboBox.findData(checkpoint))
         self._comboBox.blockSignals(wasBlocked)
         self._comboBox.enabled = bool(cards)
-        selected = self._comboBox.itemData(self._comboBox.currentIndex) or AUTOMATIC
-        self._label.text = self._description(task, cards, selected)
-        return selected
+        self._showCard(task)
+        return self._comboBox.itemData(self._comboBox.currentIndex) or AUTOMATIC
 
-    def _description(self, task: str, cards: list[Card], selected: str) -> str:
+    def _showCard(self, task: str) -> None:
         if self._problem:
-            return self._problem
-        if not cards:
-            return _("No checkpoint for task '{task}' is installed.").format(task=task)
-        return self._cards[selected].description if selected else "\n".join(card.title for card in cards)
+            html = escape(self._problem)
+        elif candidates := self.candidates():
+            html = cardsHtml([(card, self._expectedTime(card)) for card in candidates])
+        else:
+            html = escape(_("No checkpoint for task '{task}' is installed.").format(task=task))
+        if html != self._html:  # so that it does not jump to its top while it is read
+            self._browser.setHtml(html)
+            self._html = html
 
     def _onIndexChanged(self, index: int) -> None:
         self._onChosen(self._comboBox.itemData(index) or AUTOMATIC)

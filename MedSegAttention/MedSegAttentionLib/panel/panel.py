@@ -14,6 +14,11 @@ from slicer.util import VTKObservationMixin
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import SliceResult
 from .checkpoint_list import CheckpointList
+from .checkpoints_section import CheckpointsSection
+from .expected_time import ExpectedTime
+from .installation import Installation
+from .licence import licenceAccepted
+from .self_check_section import SelfCheckSection
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +37,11 @@ class Panel(VTKObservationMixin):
         self._parameterNode: Any = None
         self._guiTag: int | None = None
         self._running = self._cancelRequested = self._handlingEvents = self._closed = False
-        self._checkpoints = CheckpointList(ui, self._onCheckpointChosen)
+        self._time = ExpectedTime(ui, logic, lambda: self._parameterNode, self._candidates, self._update)
+        self._checkpoints = CheckpointList(ui, self._onCheckpointChosen, self._time.text)
+        self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
+        self._selfCheck = SelfCheckSection(ui, logic)
+        self._installation = Installation(logic, self._setStatus)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.progressBar.visible = False
 
@@ -40,6 +49,7 @@ class Panel(VTKObservationMixin):
         """The module is shown: list the checkpoints, show the parameters, choose the active volume if none is."""
         self._checkpoints.load(self.logic.checkpoints)
         self.setParameterNode(parameterNode)
+        self._installation.enter()
         if not parameterNode.inputVolume:
             try:
                 parameterNode.inputVolume = self.logic.activeVolume()
@@ -70,7 +80,8 @@ class Panel(VTKObservationMixin):
         self.setParameterNode(None)
         self._closed = True
         self.removeObservers()
-        self._checkpoints.close()
+        for part in (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck):
+            part.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
 
     def onApplyButton(self, _checked: bool = False) -> None:
@@ -79,7 +90,7 @@ class Panel(VTKObservationMixin):
             self.cancel()
             return
         try:
-            if self._packagesReady():
+            if self._installation.ready() and self._licenceAccepted():
                 self._segmentOrAsk()
         except Cancelled:
             self._setStatus(_("Cancelled; the scene is as it was."))
@@ -99,6 +110,7 @@ class Panel(VTKObservationMixin):
                 self._setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
                 return
             result = self._segment(force=True)
+        self._time.remember(result.provenance)
         finished = _("Finished: {name}, {count} attention maps.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
@@ -121,22 +133,15 @@ class Panel(VTKObservationMixin):
         finally:
             self._setRunning(False)
 
-    def _packagesReady(self) -> bool:
-        """Whether inference can start; installs what is missing when the user agrees."""
-        missing = self.logic.missingPackages()
-        if missing:
-            question = _(
-                "Segmentation needs Python packages that are not installed: {packages}.\n\nInstall them now? "
-                "This downloads up to several gigabytes and takes minutes."
-            )
-            if not slicer.util.confirmOkCancelDisplay(
-                question.format(packages=", ".join(missing)), _("Install Python packages")
-            ):
-                self._setStatus(_("Not run: missing Python packages: {packages}.").format(packages=", ".join(missing)))
-                return False
-            self._setStatus(_("Installing Python packages..."))
-            self.logic.installPackages()
-        return True
+    def _licenceAccepted(self) -> bool:
+        """Whether the user accepts the licence of the checkpoint that would run."""
+        parameters = self._parameterNode
+        checkpoint = parameters.checkpoint or None
+        card = self.logic.checkpointFor(parameters.inputVolume, parameters.task.value, checkpoint)
+        if licenceAccepted(card, self.logic.licence(card.id)):
+            return True
+        self._setStatus(_("Not run: the licence of {id} was not accepted.").format(id=card.id))
+        return False
 
     def _onSlice(self, finished: SliceResult) -> None:
         if self._closed:
@@ -179,6 +184,7 @@ class Panel(VTKObservationMixin):
             if selected != parameters.checkpoint:
                 parameters.checkpoint = selected  # calls this method again
                 return
+        self._ownCheckpoints.update()
         button = self.ui.applyButton
         button.text = _("Cancel") if self._running else _("Apply")
         button.toolTip = self._whyNot() or (_("Stop after this slice") if self._running else _("Segment the volume"))
@@ -198,6 +204,16 @@ class Panel(VTKObservationMixin):
     def _onCheckpointChosen(self, checkpoint: str) -> None:
         if self._parameterNode:
             self._parameterNode.checkpoint = checkpoint
+
+    def _candidates(self) -> list[Any]:
+        return self._checkpoints.candidates()
+
+    def _selectedCheckpoint(self) -> str:
+        return self._parameterNode.checkpoint if self._parameterNode else ""
+
+    def _onCheckpointsChanged(self) -> None:
+        self._checkpoints.load(self.logic.checkpoints)
+        self._update()
 
     def _setStatus(self, text: str) -> None:
         if not self._closed:

@@ -15,6 +15,7 @@ import slicer.util
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import module_classes, parameter_nodes
+from .dialogs import outside_world
 from .pythonqt import WIDGETS
 from .ui_loader import QUiLoader
 from .widgets import STAND_INS
@@ -33,6 +34,10 @@ class Application:
         during_events: called each time the module lets Slicer handle its events.
         translated: every text that was looked up for translation.
         at_startup: what was connected to the end of the application's start.
+        settings: the user's settings; all values are texts, as after a restart.
+        chosen: what the user chooses in the next file dialogs.
+        opened: addresses shown in the file manager or browser.
+        restarts: how often the application was told to restart.
     """
 
     shown: list[tuple[str, str]] = field(default_factory=list)
@@ -40,12 +45,23 @@ class Application:
     during_events: Any = None
     translated: list[str] = field(default_factory=list)
     at_startup: list[Any] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    chosen: list[str] = field(default_factory=list)
+    opened: list[str] = field(default_factory=list)
+    restarts: int = 0
     applicationName: str = "test double"  # noqa: N815 - Slicer's name
+    applicationVersion: str = "0.0"  # noqa: N815 - Slicer's name
 
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
         if self.during_events:
             self.during_events()
+
+    def clipboard(self) -> QtGui.QClipboard:
+        return QtGui.QGuiApplication.clipboard()
+
+    def restart(self) -> None:
+        self.restarts += 1
 
     def connect(self, signal: str, function: Any) -> bool:
         assert signal == "startupCompleted()", f"the application has no signal {signal}"
@@ -65,7 +81,15 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     """Give this test ``qt``, ``ctk`` and the parts of ``slicer`` that slicer-core lacks."""
     QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     application = Application()
-    _module(monkeypatch, "qt", **WIDGETS, QUiLoader=QUiLoader, QFile=QtCore.QFile, QIcon=QtGui.QIcon)
+    _module(
+        monkeypatch,
+        "qt",
+        **WIDGETS,
+        **outside_world(application),
+        QUiLoader=QUiLoader,
+        QFile=QtCore.QFile,
+        QIcon=QtGui.QIcon,
+    )
     _module(monkeypatch, "ctk", ctkCollapsibleButton=STAND_INS["ctkCollapsibleButton"])
     _module(
         monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate
@@ -75,6 +99,7 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     named = {"app": application, "mrmlScene": scene, "modules": SimpleNamespace()}
     for name, value in (named | {name: STAND_INS[name] for name in ("qMRMLWidget", "qMRMLNodeComboBox")}).items():
         monkeypatch.setattr(slicer, name, value, raising=False)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
     for name in DISPLAYS:
         monkeypatch.setattr(slicer.util, name, _recorder(application, name))
     return application

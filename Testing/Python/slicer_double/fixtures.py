@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import slicer
 
+from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.result import VolumeResult
 
 from .application import Application, install, load_module
@@ -33,8 +34,17 @@ def a_module(monkeypatch: pytest.MonkeyPatch, an_application: Application) -> It
     module = load_module(monkeypatch)
     cards = [a_card("abdomen-ct-x", "abdomen"), a_card("abdomen-mr-x", "abdomen"), a_card("prostate-x", "prostate")]
     monkeypatch.setattr(module, "list_checkpoints", lambda: cards)
+    logic = module.MedSegAttentionLogic
+    monkeypatch.setattr(logic, "checkpointFor", lambda _self, _volume, task, wanted=None: _choose(cards, task, wanted))
+    monkeypatch.setattr(logic, "licence", lambda _self, checkpoint: f"Licence of {checkpoint}")
+    for card in cards:
+        an_application.settings[f"MedSegAttention/AcceptedLicences/{card.id}@{card.version}"] = "true"
     yield module
     sys.modules.update(library)  # a reload forgot them
+
+
+def _choose(cards: list[Card], task: str, wanted: str | None) -> Card:
+    return next(card for card in cards if card.task == task and wanted in (None, card.id))
 
 
 @pytest.fixture

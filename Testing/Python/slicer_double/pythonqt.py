@@ -107,5 +107,8 @@ WIDGETS = {
         QtWidgets.QCheckBox,
         QtWidgets.QComboBox,
         QtWidgets.QProgressBar,
+        QtWidgets.QLineEdit,
+        QtWidgets.QTextBrowser,
+        QtWidgets.QPlainTextEdit,
     )
 }

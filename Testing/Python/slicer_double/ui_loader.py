@@ -14,10 +14,12 @@ from .pythonqt import WIDGETS
 from .widgets import STAND_INS, StandIn
 
 FORM_ROLES = {"0": QtWidgets.QFormLayout.ItemRole.LabelRole, "1": QtWidgets.QFormLayout.ItemRole.FieldRole}
+SPANNING = QtWidgets.QFormLayout.ItemRole.SpanningRole
 VALUES = {
     "string": lambda value: value.text or "",
     "number": lambda value: int(value.text),
     "bool": lambda value: value.text == "true",
+    "size": lambda value: QtCore.QSize(*(int(side.text) for side in value)),
     "stringlist": lambda value: [item.text for item in value],
 }
 
@@ -70,7 +72,11 @@ def _fill(layout: Any, element: ET.Element, parent: Any, widgets: dict[str, Any]
             layout.addStretch()
         elif isinstance(layout, QtWidgets.QFormLayout):
             child = _build(content, parent, widgets)
-            layout.setWidget(int(item.get("row")), FORM_ROLES[item.get("column")], child)
+            role = SPANNING if item.get("colspan") else FORM_ROLES[item.get("column")]
+            layout.setWidget(int(item.get("row")), role, child)
+        elif isinstance(layout, QtWidgets.QGridLayout):
+            place = [int(item.get(name, "1")) for name in ("row", "column", "rowspan", "colspan")]
+            layout.addWidget(_build(content, parent, widgets), *place)
         else:
             layout.addWidget(_build(content, parent, widgets))
 

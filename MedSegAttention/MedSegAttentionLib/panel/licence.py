@@ -1,0 +1,34 @@
+"""The licence of a checkpoint: shown and accepted once for each version of it."""
+
+from __future__ import annotations
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..data.card import Card
+
+KEY = "MedSegAttention/AcceptedLicences/{checkpoint}@{version}"
+"""Of the user's settings."""
+LONGEST = 3000
+"""Characters of a licence that fit a dialog; the rest is among its details."""
+
+
+def licenceAccepted(card: Card, licence: str) -> bool:
+    """Whether the user accepted the licence of this checkpoint earlier, or does now.
+
+    Args:
+        card: of the checkpoint.
+        licence: full text.
+    """
+    key = KEY.format(checkpoint=card.id, version=card.version)
+    if slicer.util.settingsValue(key, False, converter=slicer.util.toBool):
+        return True
+    text = _("First use of checkpoint {id}, version {version}. Its licence:\n\n{licence}\n\nDo you accept it?").format(
+        id=card.id, version=card.version, licence=licence[:LONGEST].strip() or card.license
+    )
+    details = {"detailedText": licence} if len(licence) > LONGEST else {}
+    if not slicer.util.confirmOkCancelDisplay(text, _("Licence of {id}").format(id=card.id), **details):
+        return False
+    qt.QSettings().setValue(key, True)
+    return True
