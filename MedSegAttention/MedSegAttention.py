@@ -34,11 +34,11 @@ from MedSegAttentionLib.panel.choices import Device, Task
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.nodes import unchanged_on_error
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
+from MedSegAttentionLib.scene.positions import position_in_image
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
-
 
 UI_FILES = ("MedSegAttention",)
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
@@ -266,7 +266,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: as in :meth:`segment`.
-            ras: the position, mm.
+            ras: the position in the world, mm.
             task: as in :meth:`segment`; may be None when ``checkpoint`` is given.
             map: attention stage (``stage4``, ``bottleneck``) or the name of one of its maps.
             checkpoint: as in :meth:`segment`.
@@ -280,8 +280,10 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         runner = self._inference()
         settings = runner.RunSettings(device=device, force=force)
+        image = volume_image(volumeNode)
+        position = position_in_image(volumeNode, ras)
         row, provenance = runner.attention_row(
-            volume_image(volumeNode), tuple(ras), task=task, checkpoint=checkpoint, map=map, settings=settings
+            image, position, task=task, checkpoint=checkpoint, map=map, settings=settings
         )
         scene = slicer.mrmlScene
         with unchanged_on_error(scene):
