@@ -8,7 +8,12 @@ from types import SimpleNamespace
 from typing import Any, Union
 
 import slicer
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLVectorVolumeNode,
+)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
@@ -40,7 +45,7 @@ from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
 
-UI_FILES = ("MedSegAttention",)
+UI_FILES = ("MedSegAttention", "Results", "Attention")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -82,6 +87,9 @@ class MedSegAttentionParameterNode:
         checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
         device: where the network runs.
         showAttention: whether attention maps are computed and shown.
+        result: the segmentation whose results are shown.
+        neighbourStage: attention stage whose neighbours are shown.
+        pointList: points to show the neighbours of.
     """
 
     # Both classes by name: the node list offers exactly the classes named here, so no label maps.
@@ -90,6 +98,9 @@ class MedSegAttentionParameterNode:
     checkpoint: str = ""
     device: Device = Device.AUTO
     showAttention: bool = True
+    result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007
+    neighbourStage: str = "stage4"
+    pointList: Union[vtkMRMLMarkupsFiducialNode, None]  # noqa: UP007
 
 
 class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -108,6 +119,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.layout.addWidget(uiWidget)
             uiWidget.setMRMLScene(slicer.mrmlScene)
             vars(self.ui).update(vars(slicer.util.childWidgetVariables(uiWidget)))
+        self.layout.addStretch(1)
         self.logic = MedSegAttentionLogic()
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, set()),
     "setup": ({"data"}, {"torch", "PyTorchUtils", *SLICER}),  # PyTorchUtils: Slicer's PyTorch extension
-    "panel": ({"data"}, SLICER | QT),
+    "panel": ({"data", "scene"}, SLICER | QT),
     "commands": (
         {"data", "files", "networks", "checkpoints", "inference", "scene", "runner", "setup"},
         NUMERICS | {"torch"},

@@ -13,7 +13,10 @@ from slicer.util import VTKObservationMixin
 
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import SliceResult
+from .attention_section import AttentionSection
 from .checkpoint_list import CheckpointList
+from .neighbours import NeighboursSection
+from .results_section import ResultsSection
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class Panel(VTKObservationMixin):
         self._guiTag: int | None = None
         self._running = self._cancelRequested = self._handlingEvents = self._closed = False
         self._checkpoints = CheckpointList(ui, self._onCheckpointChosen)
+        self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic))
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.progressBar.visible = False
 
@@ -55,6 +59,8 @@ class Panel(VTKObservationMixin):
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        for section in self._sections:
+            section.setParameterNode(parameterNode)
         self._update()
 
     def cancel(self) -> None:
@@ -71,6 +77,8 @@ class Panel(VTKObservationMixin):
         self._closed = True
         self.removeObservers()
         self._checkpoints.close()
+        for section in self._sections:
+            section.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
 
     def onApplyButton(self, _checked: bool = False) -> None:
@@ -99,6 +107,7 @@ class Panel(VTKObservationMixin):
                 self._setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
                 return
             result = self._segment(force=True)
+        self.logic.getParameterNode().result = result.segmentationNode
         finished = _("Finished: {name}, {count} attention maps.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )

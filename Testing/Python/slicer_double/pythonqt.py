@@ -107,5 +107,6 @@ WIDGETS = {
         QtWidgets.QCheckBox,
         QtWidgets.QComboBox,
         QtWidgets.QProgressBar,
+        QtWidgets.QTableWidget,
     )
 }

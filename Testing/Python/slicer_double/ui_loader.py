@@ -14,12 +14,22 @@ from .pythonqt import WIDGETS
 from .widgets import STAND_INS, StandIn
 
 FORM_ROLES = {"0": QtWidgets.QFormLayout.ItemRole.LabelRole, "1": QtWidgets.QFormLayout.ItemRole.FieldRole}
+SPANNING = QtWidgets.QFormLayout.ItemRole.SpanningRole
 VALUES = {
     "string": lambda value: value.text or "",
     "number": lambda value: int(value.text),
+    "double": lambda value: float(value.text),
     "bool": lambda value: value.text == "true",
+    "enum": lambda value: _enumeration(value.text),
+    "set": lambda value: _enumeration(value.text),
     "stringlist": lambda value: [item.text for item in value],
 }
+
+
+def _enumeration(text: str) -> Any:
+    """``QAbstractItemView::NoEditTriggers`` as PySide6 has it."""
+    owner, value = text.split("::")
+    return getattr(QtCore.Qt if owner == "Qt" else getattr(QtWidgets, owner), value)
 
 
 class QUiLoader:
@@ -70,7 +80,8 @@ def _fill(layout: Any, element: ET.Element, parent: Any, widgets: dict[str, Any]
             layout.addStretch()
         elif isinstance(layout, QtWidgets.QFormLayout):
             child = _build(content, parent, widgets)
-            layout.setWidget(int(item.get("row")), FORM_ROLES[item.get("column")], child)
+            role = SPANNING if item.get("colspan") else FORM_ROLES[item.get("column")]
+            layout.setWidget(int(item.get("row")), role, child)
         else:
             layout.addWidget(_build(content, parent, widgets))
 
