@@ -121,6 +121,39 @@ def test_the_double_has_what_the_real_widgets_have(an_application):
         widgets.stand_in(type("qMRMLWidget", (), {"inventedMethod": print}), object)
 
 
+def test_the_double_bounds_and_rounds_as_ctk_does(an_application):
+    slider, heard = widgets.STAND_INS["ctkSliderWidget"](), []
+    assert slider.connect("valueChanged(double)", heard.append)
+    slider.value = 500
+    assert (slider.value, heard) == (99.99, [99.99])
+    slider.maximum = 1.0
+    slider.value = 0.126
+    slider.value = 0.13
+    assert (slider.value, heard) == (0.13, [99.99, 1.0, 0.13])
+    pair, heard = widgets.STAND_INS["ctkRangeWidget"](), []
+    assert pair.connect("valuesChanged(double,double)", lambda low, high: heard.append((low, high)))
+    pair.setValues(20, 120)
+    pair.maximumValue = 99.0
+    assert heard == [(20, 99)]
+    with pytest.raises(AttributeError):
+        pair.value = 5.0
+
+
+def test_the_double_filters_nodes_by_attribute(an_application, a_scene):
+    combo_box = widgets.STAND_INS["qMRMLNodeComboBox"]()
+    combo_box.nodeTypes = ["vtkMRMLSegmentationNode"]
+    combo_box.setMRMLScene(a_scene)
+    node = a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert combo_box.currentNode() is node
+    combo_box.addAttribute("vtkMRMLSegmentationNode", "MedSegAttention.Checkpoint")
+    assert combo_box.currentNode() is None
+    node.SetAttribute("MedSegAttention.Checkpoint", "x")
+    combo_box.setCurrentNode(node)
+    assert combo_box.currentNode() is node
+    combo_box.addAttribute("vtkMRMLSegmentationNode", "MedSegAttention.Checkpoint", "y")
+    assert combo_box.currentNode() is None
+
+
 def test_the_double_behaves_as_pythonqt(an_application):
     button = QT["QPushButton"]()
     button.text = "a"

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from ..data.card import Card
 from ..data.errors import ContractWarning, MedSegAttentionError
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, provenance_of
+from ..scene.overlays import remove_overlay
 from ..scene.positions import Position, crosshair_position, point_position
 from ..scene.segmentation import source_volume
 from .section import Section, fill
@@ -138,7 +139,7 @@ class NeighboursSection(Section):
         """Keep the new row alone, unless the user gave the one before a name of its own."""
         scene, before = slicer.mrmlScene, self._row
         if before is not None and scene.IsNodePresent(before) and before.GetName() == row.GetName():
-            scene.RemoveNode(before)
+            remove_overlay(scene, before)
         self._row = row
         text = _("Shown: the neighbours of {position}.").format(position=_positionText(position))
         self._ui.neighboursStatusLabel.text = text

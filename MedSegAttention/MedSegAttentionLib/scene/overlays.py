@@ -131,6 +131,13 @@ def hide_overlays(scene: slicer.vtkMRMLScene) -> None:
             view.SetForegroundVolumeID(None)
 
 
+def remove_overlay(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> None:
+    """Remove an overlay with its display nodes, which would else stay in the scene unseen."""
+    for part in [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]:
+        scene.RemoveNode(part)
+    scene.RemoveNode(node)
+
+
 def overlay_opacity(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> float:
     """Opacity, 0 to 1, in the first view that shows the overlay; the default where none does."""
     return next((view.GetForegroundOpacity() for view in _views_with(scene, node)), DEFAULT_OPACITY)

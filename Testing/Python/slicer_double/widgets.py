@@ -121,6 +121,12 @@ def _refresh_combo_boxes(scene: slicer.vtkMRMLScene, _event: str) -> None:
             combo_box._refresh()
 
 
+def _is_listed(node: slicer.vtkMRMLNode, types: list[str], hidden_types: list[str], with_children: bool) -> bool:
+    if node.GetClassName() in types:
+        return True
+    return with_children and not any(map(node.IsA, hidden_types)) and any(map(node.IsA, types))
+
+
 class qMRMLNodeComboBox:  # noqa: N801
     """A list of the scene's nodes of some classes, with or without an entry for none."""
 
@@ -162,8 +168,15 @@ class qMRMLNodeComboBox:  # noqa: N801
     def _nodes(self) -> list[slicer.vtkMRMLNode]:
         scene = self.__dict__.get("_scene")
         nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())] if scene else []
-        listed = [node for node in nodes if self._lists(node) and self._has_attributes(node)]
-        return [node for node in listed if self.showHidden or not node.GetHideFromEditors()]
+        types, hidden_types = self.nodeTypes, self.hideChildNodeTypes
+        with_children, with_hidden = self.showChildNodeTypes, self.showHidden
+        return [
+            node
+            for node in nodes
+            if _is_listed(node, types, hidden_types, with_children)
+            and self._has_attributes(node)
+            and (with_hidden or not node.GetHideFromEditors())
+        ]
 
     def _has_attributes(self, node: slicer.vtkMRMLNode) -> bool:
         for node_type, attributes in self.__dict__.get("_attributes", {}).items():
@@ -171,13 +184,6 @@ class qMRMLNodeComboBox:  # noqa: N801
                 if node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name)):
                     return False
         return True
-
-    def _lists(self, node: slicer.vtkMRMLNode) -> bool:
-        if node.GetClassName() in self.nodeTypes:
-            return True
-        if not self.showChildNodeTypes or any(node.IsA(name) for name in self.hideChildNodeTypes):
-            return False
-        return any(node.IsA(name) for name in self.nodeTypes)
 
     def _refresh(self) -> None:
         nodes = self._nodes()
