@@ -61,7 +61,7 @@ def test_the_map_shown_is_chosen_and_says_what_it_means(a_widget, a_scene):
     assert entries(ui.attentionMapComboBox) == ["None", "case 1 tau, stage 4", "case 1 k, stage 4"]
     assert ui.attentionMapComboBox.currentIndex == 1
     assert ui.attentionMeaningLabel.text == "Share of neighbours that each place attends to."
-    assert ui.windowLabel.text == "Colours from 0 to 1: all values this map can have."
+    assert ui.windowLabel.text == "Colours from 0 to 1, the same for every image."
     assert ui.fixedWindowCheckBox.checked
     assert not ui.windowPercentileSlider.enabled
     assert ui.legendCheckBox.checked

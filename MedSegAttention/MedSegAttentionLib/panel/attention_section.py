@@ -93,9 +93,9 @@ class AttentionSection(Section):
         fixed, percentiles = overlay_display.is_window_fixed(node), overlay_display.window_percentiles(node)
         ui.fixedWindowCheckBox.checked = fixed
         ui.windowPercentileSlider.enabled = not fixed
-        low, high = (f"{value:.3g}" for value in overlay_display.window(node))
+        low, high = (f"{round(value, 3):g}" for value in overlay_display.window(node))
         if fixed:
-            text = _("Colours from {low} to {high}: all values this map can have.")
+            text = _("Colours from {low} to {high}, the same for every image.")
         elif percentiles:
             ui.windowPercentileSlider.setValues(*percentiles)
             text = _("Colours from {low} to {high}: stretched to this map, not comparable with others.")

@@ -24,6 +24,7 @@ class ResultsSection(Section):
         self._filledFor: Any = None
         ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", CHECKPOINT_ATTRIBUTE)
         ui.segmentsTable.verticalHeader().setVisible(False)
+        ui.segmentsTable.horizontalHeader().setStretchLastSection(True)
         self._connect(ui.show3DButton, "toggled(bool)", self._onShow3D)
 
     def setParameterNode(self, parameters: Any) -> None:

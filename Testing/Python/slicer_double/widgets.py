@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import shiboken6
 import slicer
 from PySide6 import QtCore, QtWidgets
 
@@ -117,7 +118,7 @@ _combo_boxes: weakref.WeakSet = weakref.WeakSet()
 def _refresh_combo_boxes(scene: slicer.vtkMRMLScene, _event: str) -> None:
     """Observes scenes. A function of its own, since one of the widget may be half freed when its scene is freed."""
     for combo_box in list(_combo_boxes):
-        if combo_box.mrmlScene() is scene:
+        if shiboken6.isValid(combo_box) and combo_box.mrmlScene() is scene:
             combo_box._refresh()
 
 
