@@ -8,7 +8,12 @@ from types import SimpleNamespace
 from typing import Any, Union
 
 import slicer
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLVectorVolumeNode,
+)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
@@ -44,13 +49,14 @@ from MedSegAttentionLib.panel.choices import Device, Task
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.nodes import unchanged_on_error
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
+from MedSegAttentionLib.scene.positions import position_in_image
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies, installation, self_check, timing
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention", "Checkpoints", "SelfCheck")
+UI_FILES = ("MedSegAttention", "Results", "Attention", "Checkpoints", "SelfCheck")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -93,6 +99,9 @@ class MedSegAttentionParameterNode:
         checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
         device: where the network runs.
         showAttention: whether attention maps are computed and shown.
+        result: the segmentation whose results are shown.
+        neighbourStage: attention stage whose neighbours are shown.
+        pointList: points to show the neighbours of.
     """
 
     # Both classes by name: the node list offers exactly the classes named here, so no label maps.
@@ -101,6 +110,9 @@ class MedSegAttentionParameterNode:
     checkpoint: str = ""
     device: Device = Device.AUTO
     showAttention: bool = True
+    result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007
+    neighbourStage: str = "stage4"
+    pointList: Union[vtkMRMLMarkupsFiducialNode, None]  # noqa: UP007
 
 
 class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -119,6 +131,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.layout.addWidget(uiWidget)
             uiWidget.setMRMLScene(slicer.mrmlScene)
             vars(self.ui).update(vars(slicer.util.childWidgetVariables(uiWidget)))
+        self.layout.addStretch(1)
         self.logic = MedSegAttentionLogic()
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -318,7 +331,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: as in :meth:`segment`.
-            ras: the position, mm.
+            ras: the position in the world, mm.
             task: as in :meth:`segment`; may be None when ``checkpoint`` is given.
             map: attention stage (``stage4``, ``bottleneck``) or the name of one of its maps.
             checkpoint: as in :meth:`segment`.
@@ -332,8 +345,10 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         runner = self._inference()
         settings = runner.RunSettings(device=device, force=force)
+        image = volume_image(volumeNode)
+        position = position_in_image(volumeNode, ras)
         row, provenance = runner.attention_row(
-            volume_image(volumeNode), tuple(ras), task=task, checkpoint=checkpoint, map=map, settings=settings
+            image, position, task=task, checkpoint=checkpoint, map=map, settings=settings
         )
         scene = slicer.mrmlScene
         with unchanged_on_error(scene):

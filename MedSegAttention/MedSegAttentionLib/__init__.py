@@ -15,7 +15,7 @@ Rooms, and what each may import:
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
 * ``runner``      who runs inference: this process                         data, inference, checkpoints
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
-* ``panel``       Qt only                                                  whatever the logic hands it
+* ``panel``       Qt, bound to the logic and to what scene's functions show data, scene; slicer, qt, ctk
 * ``commands``    what each command of ``__main__`` does                   all but panel
 
 Without torch and monai ``MedSegAttentionLib``, ``.data``, ``.scene`` and ``.setup`` still import: Slicer starts without

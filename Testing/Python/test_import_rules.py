@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"data", "checkpoints"},
         {"torch", "PyTorchUtils", "SampleData", *SLICER},
     ),  # modules of Slicer: the PyTorch extension, Sample Data
-    "panel": ({"data"}, SLICER | QT),
+    "panel": ({"data", "scene"}, SLICER | QT),
     "commands": (
         {"data", "files", "networks", "checkpoints", "inference", "scene", "runner", "setup"},
         NUMERICS | {"torch"},

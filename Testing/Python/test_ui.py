@@ -40,8 +40,9 @@ def test_every_file_is_shown_and_no_name_is_used_twice(a_module):
 def test_every_bound_parameter_exists(a_module):
     bound = {property_text(element, "SlicerParameterName") for element in WIDGETS.values()} - {None}
     parameters = set(a_module.MedSegAttentionParameterNode.allParameters)
-    assert parameters == {"inputVolume", "task", "checkpoint", "device", "showAttention"}
-    assert bound == parameters - {"checkpoint"}  # the panel binds that one itself
+    choices = {"inputVolume", "task", "checkpoint", "device", "showAttention"}
+    assert parameters == choices | {"result", "neighbourStage", "pointList"}
+    assert bound == parameters - {"checkpoint", "neighbourStage"}  # lists that change; the panel binds them itself
 
 
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.findtext("class"))
@@ -61,7 +62,8 @@ def test_every_scene_widget_gets_the_scene(root):
 
 def test_inputs_can_be_used_with_keyboard_and_screen_reader():
     buddies = {property_text(element, "buddy") for element in WIDGETS.values() if element.get("class") == "QLabel"}
-    inputs = {name for name, element in WIDGETS.items() if element.get("class").endswith(("ComboBox", "LineEdit"))}
+    kinds = ("ComboBox", "LineEdit", "SliderWidget", "RangeWidget")
+    inputs = {name for name, element in WIDGETS.items() if element.get("class").endswith(kinds)}
     assert buddies - {None} == inputs
     keys = [re.search("&(.)", property_text(element, "text") or "") for element in WIDGETS.values()]
     letters = [key.group(1).lower() for key in keys if key]
@@ -119,6 +121,39 @@ def test_the_double_has_what_the_real_widgets_have(an_application):
             assert getattr(widget, key) == entry["default"], (name, key)
     with pytest.raises(TypeError, match="no \\['inventedMethod'\\]"):
         widgets.stand_in(type("qMRMLWidget", (), {"inventedMethod": print}), object)
+
+
+def test_the_double_bounds_and_rounds_as_ctk_does(an_application):
+    slider, heard = widgets.STAND_INS["ctkSliderWidget"](), []
+    assert slider.connect("valueChanged(double)", heard.append)
+    slider.value = 500
+    assert (slider.value, heard) == (99.99, [99.99])
+    slider.maximum = 1.0
+    slider.value = 0.126
+    slider.value = 0.13
+    assert (slider.value, heard) == (0.13, [99.99, 1.0, 0.13])
+    pair, heard = widgets.STAND_INS["ctkRangeWidget"](), []
+    assert pair.connect("valuesChanged(double,double)", lambda low, high: heard.append((low, high)))
+    pair.setValues(20, 120)
+    pair.maximumValue = 99.0
+    assert heard == [(20, 99)]
+    with pytest.raises(AttributeError):
+        pair.value = 5.0
+
+
+def test_the_double_filters_nodes_by_attribute(an_application, a_scene):
+    combo_box = widgets.STAND_INS["qMRMLNodeComboBox"]()
+    combo_box.nodeTypes = ["vtkMRMLSegmentationNode"]
+    combo_box.setMRMLScene(a_scene)
+    node = a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert combo_box.currentNode() is node
+    combo_box.addAttribute("vtkMRMLSegmentationNode", "MedSegAttention.Checkpoint")
+    assert combo_box.currentNode() is None
+    node.SetAttribute("MedSegAttention.Checkpoint", "x")
+    combo_box.setCurrentNode(node)
+    assert combo_box.currentNode() is node
+    combo_box.addAttribute("vtkMRMLSegmentationNode", "MedSegAttention.Checkpoint", "y")
+    assert combo_box.currentNode() is None
 
 
 def test_the_double_behaves_as_pythonqt(an_application):

@@ -24,6 +24,11 @@ class AttentionMap:
     meaning: str
     range: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def stage(self) -> str:
+        """Attention stage the map comes from: ``stage4`` for ``tau_stage4`` and for ``k_stage4``."""
+        return self.name.split("_", 1)[-1]
+
 
 @dataclass(frozen=True)
 class Card:

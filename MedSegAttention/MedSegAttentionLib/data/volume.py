@@ -9,6 +9,8 @@ import numpy as np
 
 from .errors import InputError
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+"""Files of these names hold pictures: what they say about spacing is the resolution of a print, not of the patient."""
 COLOURS_BESIDE_ALPHA = {2: 1, 4: 3}
 """Channels of an image with an alpha channel -> channels without it."""
 

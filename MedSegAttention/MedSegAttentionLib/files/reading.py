@@ -8,9 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..data.errors import InputError
-from ..data.volume import VolumeImage
+from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MODALITY_TAG = "0008|0060"

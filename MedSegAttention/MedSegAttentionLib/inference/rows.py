@@ -39,7 +39,7 @@ def attention_row_volume(
         InputError: ``ras`` lies outside the volume, or the network has no such stage.
     """
     card, network = checkpoint.card, checkpoint.network
-    stage_of = {item.name: item.name.split("_", 1)[-1] for item in card.attention}
+    stage_of = {item.name: item.stage for item in card.attention}
     stage = stage_of.get(map_name, map_name)
     if stage not in network.cells:
         known = ", ".join(network.cells) or "none"

@@ -13,11 +13,14 @@ from slicer.util import VTKObservationMixin
 
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import SliceResult
+from .attention_section import AttentionSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
+from .neighbours import NeighboursSection
+from .results_section import ResultsSection
 from .self_check_section import SelfCheckSection
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ class Panel(VTKObservationMixin):
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
         self._installation = Installation(logic, self._setStatus)
+        self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic))
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.progressBar.visible = False
 
@@ -65,6 +69,8 @@ class Panel(VTKObservationMixin):
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        for section in self._sections:
+            section.setParameterNode(parameterNode)
         self._update()
 
     def cancel(self) -> None:
@@ -82,6 +88,8 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
         for part in (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck):
             part.close()
+        for section in self._sections:
+            section.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
 
     def onApplyButton(self, _checked: bool = False) -> None:
@@ -111,6 +119,7 @@ class Panel(VTKObservationMixin):
                 return
             result = self._segment(force=True)
         self._time.remember(result.provenance)
+        self.logic.getParameterNode().result = result.segmentationNode
         finished = _("Finished: {name}, {count} attention maps.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )

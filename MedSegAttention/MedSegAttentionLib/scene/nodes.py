@@ -60,6 +60,15 @@ def set_provenance(node: slicer.vtkMRMLNode, provenance: dict[str, Any]) -> None
     node.SetAttribute(CHECKPOINT_ATTRIBUTE, str(provenance.get("checkpoint", "")))
 
 
+def provenance_of(node: slicer.vtkMRMLNode) -> dict[str, Any]:
+    """What :func:`set_provenance` wrote; empty where nothing was, or where it was edited and is no longer JSON."""
+    try:
+        provenance = json.loads(node.GetAttribute(PROVENANCE_ATTRIBUTE) or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return provenance if isinstance(provenance, dict) else {}
+
+
 def mark_partial(node: slicer.vtkMRMLNode, slice_range: tuple[int, int] | None) -> None:
     """Mark what a cancelled run left with its first and last finished slice; a whole result gets no mark."""
     if slice_range is not None:

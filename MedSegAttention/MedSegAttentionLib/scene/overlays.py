@@ -1,4 +1,8 @@
-"""Attention to a scalar volume node that Slicer shows over the image: coloured, thresholded, with a fixed range."""
+"""Attention to a scalar volume node that Slicer shows over the image.
+
+What is shown is kept where Slicer keeps it and nowhere else: the overlay shown is the foreground of the slice views,
+and its opacity is theirs. Colours, window, threshold and legend are in ``overlay_display``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,19 @@ import slicer
 
 from ..data.result import AttentionVolume
 from .arrays import image_data, to_vtk
-from .colours import colour_node
-from .nodes import MAP_ATTRIBUTE, follow, nodes_of_class, set_provenance, world_from_local
+from .nodes import (
+    MAP_ATTRIBUTE,
+    PROVENANCE_ATTRIBUTE,
+    follow,
+    nodes_of_class,
+    provenance_of,
+    set_provenance,
+    world_from_local,
+)
+from .overlay_display import RANGE_ATTRIBUTE, set_default_display, text_of
+
+VOLUME_ROLE = "MedSegAttention.Volume"
+DEFAULT_OPACITY = 0.5
 
 
 def write_attention(
@@ -27,43 +42,67 @@ def write_attention(
         volume_node: the image it explains; gives parent transform and place in the hierarchy.
         provenance: of the run, kept in the node's attributes.
     """
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{volume_node.GetName()} {attention.map.title}")
+    node = slicer.vtkMRMLScalarVolumeNode()
+    node.SetName(f"{volume_node.GetName()} {attention.map.title}")
     node.SetIJKToRASMatrix(to_vtk(np.linalg.inv(world_from_local(volume_node)) @ attention.ijk_to_ras))
     node.SetAndObserveImageData(image_data(attention.array.astype(np.float32, copy=False)))
     node.SetAttribute(MAP_ATTRIBUTE, attention.map.name)
+    node.SetAttribute(RANGE_ATTRIBUTE, text_of(*attention.map.range))
     set_provenance(node, provenance)
     node.SetDescription(attention.map.meaning)
+    node.SetNodeReferenceID(VOLUME_ROLE, volume_node.GetID())
+    node = scene.AddNode(node)  # only now: who hears of a new node sees what it is
     follow(node, volume_node)
     node.CreateDefaultDisplayNodes()
-    _set_display(node, colour_node(scene), attention.map.range, float(attention.array.max()))
-    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText(attention.map.title)
+    set_default_display(node, attention.map.title)
     return node
 
 
-def _set_display(
-    node: slicer.vtkMRMLScalarVolumeNode,
-    colours: slicer.vtkMRMLColorTableNode,
-    limits: tuple[float, float],
-    largest: float,
-) -> None:
-    low, high = limits
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(colours.GetID())
-    display.SetAutoWindowLevel(False)  # a window fitted to one image would make maps of two patients incomparable
-    display.SetWindowLevelMinMax(low, high)
-    display.SetAutoThreshold(False)
-    # Hides nothing yet, above the window neither; raising the lower threshold leaves only the strong places.
-    display.SetThreshold(low, max(high, largest))
-    display.SetApplyThreshold(True)
-    display.SetInterpolate(True)
+def overlays_of(
+    scene: slicer.vtkMRMLScene,
+    volume_node: slicer.vtkMRMLVolumeNode | None,
+    segmentation_node: slicer.vtkMRMLSegmentationNode | None = None,
+) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """The overlays of an image, in the order they were made.
+
+    Args:
+        scene: of all.
+        volume_node: the image; None has no overlays.
+        segmentation_node: with the overlays of its run alone, and the attention rows of any; None for all runs.
+    """
+    run = segmentation_node.GetAttribute(PROVENANCE_ATTRIBUTE) if segmentation_node else None
+    return [
+        node
+        for node in nodes_of_class(scene, "vtkMRMLScalarVolumeNode")
+        if is_overlay(node)
+        and volume_node is not None
+        and node.GetNodeReference(VOLUME_ROLE) is volume_node
+        and (run in (None, node.GetAttribute(PROVENANCE_ATTRIBUTE)) or "attention_row" in provenance_of(node))
+    ]
+
+
+def is_overlay(node: slicer.vtkMRMLNode | None) -> bool:
+    """Whether a node is an attention map that this package wrote."""
+    return node is not None and node.GetAttribute(MAP_ATTRIBUTE) is not None
+
+
+def slice_views(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompositeNode]:
+    """What each slice view shows, the Red one first."""
+    views = nodes_of_class(scene, "vtkMRMLSliceCompositeNode")
+    return sorted(views, key=lambda view: view.GetLayoutName() != "Red")
+
+
+def shown_overlay(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The overlay that lies over the image in the Red slice view, or else in the first view that has one."""
+    shown = (scene.GetNodeByID(view.GetForegroundVolumeID() or "") for view in slice_views(scene))
+    return next((node for node in shown if is_overlay(node)), None)
 
 
 def show_overlay(
     scene: slicer.vtkMRMLScene,
     node: slicer.vtkMRMLVolumeNode | None,
     background_node: slicer.vtkMRMLVolumeNode,
-    opacity: float = 0.5,
+    opacity: float = DEFAULT_OPACITY,
 ) -> None:
     """Show ``background_node``, and ``node`` over it (None leaves the foreground alone), in every slice view.
 
@@ -75,7 +114,7 @@ def show_overlay(
         background_node: image.
         opacity: of the overlay, 0 to 1.
     """
-    for view in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
+    for view in slice_views(scene):
         was_empty = not view.GetBackgroundVolumeID()
         view.SetBackgroundVolumeID(background_node.GetID())
         if node:
@@ -83,6 +122,35 @@ def show_overlay(
             view.SetForegroundOpacity(opacity)
         if was_empty:
             _fit(scene, view)
+
+
+def hide_overlays(scene: slicer.vtkMRMLScene) -> None:
+    """Take overlays out of the slice views; what else lies over an image there stays."""
+    for view in slice_views(scene):
+        if is_overlay(scene.GetNodeByID(view.GetForegroundVolumeID() or "")):
+            view.SetForegroundVolumeID(None)
+
+
+def remove_overlay(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> None:
+    """Remove an overlay with its display nodes, which would else stay in the scene unseen."""
+    for part in [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]:
+        scene.RemoveNode(part)
+    scene.RemoveNode(node)
+
+
+def overlay_opacity(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> float:
+    """Opacity, 0 to 1, in the first view that shows the overlay; the default where none does."""
+    return next((view.GetForegroundOpacity() for view in _views_with(scene, node)), DEFAULT_OPACITY)
+
+
+def set_overlay_opacity(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode, opacity: float) -> None:
+    """Give the overlay an opacity, 0 to 1, in every view that shows it."""
+    for view in _views_with(scene, node):
+        view.SetForegroundOpacity(opacity)
+
+
+def _views_with(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> list[slicer.vtkMRMLSliceCompositeNode]:
+    return [view for view in slice_views(scene) if view.GetForegroundVolumeID() == node.GetID()]
 
 
 def _fit(scene: slicer.vtkMRMLScene, view: slicer.vtkMRMLSliceCompositeNode) -> None:

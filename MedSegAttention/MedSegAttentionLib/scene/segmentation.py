@@ -52,6 +52,27 @@ def write_segmentation(
     return node
 
 
+def source_volume(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeNode | None:
+    """The image that was segmented, or None when it has left the scene."""
+    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+
+
+def show_surface(node: slicer.vtkMRMLSegmentationNode, shown: bool) -> None:
+    """Make the closed surface of every segment and show it in 3D, or take it away; the label map stays as it is."""
+    if shown:
+        node.CreateClosedSurfaceRepresentation()
+        node.GetDisplayNode().SetVisibility3D(True)
+    else:
+        node.RemoveClosedSurfaceRepresentation()
+
+
+def is_surface_shown(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the segments have a closed surface and 3D views show it."""
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    display = node.GetDisplayNode()
+    return bool(display and display.GetVisibility3D() and node.GetSegmentation().ContainsRepresentation(name))
+
+
 def _present_classes(result: VolumeResult, volume_node: slicer.vtkMRMLVolumeNode) -> list[Label]:
     image = volume_node.GetImageData()
     expected = image.GetDimensions()[::-1] if image else None

@@ -81,16 +81,16 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     """Give this test ``qt``, ``ctk`` and the parts of ``slicer`` that slicer-core lacks."""
     QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     application = Application()
-    _module(
-        monkeypatch,
-        "qt",
-        **WIDGETS,
-        **outside_world(application),
-        QUiLoader=QUiLoader,
-        QFile=QtCore.QFile,
-        QIcon=QtGui.QIcon,
-    )
-    _module(monkeypatch, "ctk", ctkCollapsibleButton=STAND_INS["ctkCollapsibleButton"])
+    plain = {
+        "QFile": QtCore.QFile,
+        "QIcon": QtGui.QIcon,
+        "QColor": QtGui.QColor,
+        "Qt": QtCore.Qt,
+        "QApplication": QtWidgets.QApplication,
+        "QTableWidgetItem": QtWidgets.QTableWidgetItem,
+    }
+    _module(monkeypatch, "qt", **WIDGETS, **outside_world(application), **plain, QUiLoader=QUiLoader)
+    _module(monkeypatch, "ctk", **{name: kind for name, kind in STAND_INS.items() if name.startswith("ctk")})
     _module(
         monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate
     )

@@ -110,5 +110,6 @@ WIDGETS = {
         QtWidgets.QLineEdit,
         QtWidgets.QTextBrowser,
         QtWidgets.QPlainTextEdit,
+        QtWidgets.QTableWidget,
     )
 }

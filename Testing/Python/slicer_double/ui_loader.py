@@ -18,10 +18,19 @@ SPANNING = QtWidgets.QFormLayout.ItemRole.SpanningRole
 VALUES = {
     "string": lambda value: value.text or "",
     "number": lambda value: int(value.text),
+    "double": lambda value: float(value.text),
     "bool": lambda value: value.text == "true",
     "size": lambda value: QtCore.QSize(*(int(side.text) for side in value)),
+    "enum": lambda value: _enumeration(value.text),
+    "set": lambda value: _enumeration(value.text),
     "stringlist": lambda value: [item.text for item in value],
 }
+
+
+def _enumeration(text: str) -> Any:
+    """``QAbstractItemView::NoEditTriggers`` as PySide6 has it."""
+    owner, value = text.split("::")
+    return getattr(QtCore.Qt if owner == "Qt" else getattr(QtWidgets, owner), value)
 
 
 class QUiLoader:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import shiboken6
 import slicer
 from PySide6 import QtCore, QtWidgets
 
@@ -111,6 +112,22 @@ class ctkCollapsibleButton:  # noqa: N801
     """A section; here it only holds its contents."""
 
 
+_combo_boxes: weakref.WeakSet = weakref.WeakSet()
+
+
+def _refresh_combo_boxes(scene: slicer.vtkMRMLScene, _event: str) -> None:
+    """Observes scenes. A function of its own, since one of the widget may be half freed when its scene is freed."""
+    for combo_box in list(_combo_boxes):
+        if shiboken6.isValid(combo_box) and combo_box.mrmlScene() is scene:
+            combo_box._refresh()
+
+
+def _is_listed(node: slicer.vtkMRMLNode, types: list[str], hidden_types: list[str], with_children: bool) -> bool:
+    if node.GetClassName() in types:
+        return True
+    return with_children and not any(map(node.IsA, hidden_types)) and any(map(node.IsA, types))
+
+
 class qMRMLNodeComboBox:  # noqa: N801
     """A list of the scene's nodes of some classes, with or without an entry for none."""
 
@@ -119,11 +136,9 @@ class qMRMLNodeComboBox:  # noqa: N801
             old_scene.RemoveObserver(tag)
         self._scene = scene
         if scene is not None:
-            this = weakref.ref(self)
+            _combo_boxes.add(self)
             events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent)
-            self._observed = [
-                (scene, scene.AddObserver(event, lambda *_: this() and this()._refresh())) for event in events
-            ]
+            self._observed = [(scene, scene.AddObserver(event, _refresh_combo_boxes)) for event in events]
         self._refresh()
 
     def mrmlScene(self) -> slicer.vtkMRMLScene | None:
@@ -144,20 +159,32 @@ class qMRMLNodeComboBox:  # noqa: N801
         self._emit("currentNodeChanged(bool)", node is not None)
         self._emit("currentNodeIDChanged(QString)", node.GetID() if node else "")
 
+    def addAttribute(self, node_type: str, name: str, value: str | None = None) -> None:
+        self.__dict__.setdefault("_attributes", {}).setdefault(node_type, {})[name] = value
+        self._refresh()
+
     def nodeCount(self) -> int:
         return len(self._nodes())
 
     def _nodes(self) -> list[slicer.vtkMRMLNode]:
         scene = self.__dict__.get("_scene")
         nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())] if scene else []
-        return [node for node in nodes if self._lists(node) and (self.showHidden or not node.GetHideFromEditors())]
+        types, hidden_types = self.nodeTypes, self.hideChildNodeTypes
+        with_children, with_hidden = self.showChildNodeTypes, self.showHidden
+        return [
+            node
+            for node in nodes
+            if _is_listed(node, types, hidden_types, with_children)
+            and self._has_attributes(node)
+            and (with_hidden or not node.GetHideFromEditors())
+        ]
 
-    def _lists(self, node: slicer.vtkMRMLNode) -> bool:
-        if node.GetClassName() in self.nodeTypes:
-            return True
-        if not self.showChildNodeTypes or any(node.IsA(name) for name in self.hideChildNodeTypes):
-            return False
-        return any(node.IsA(name) for name in self.nodeTypes)
+    def _has_attributes(self, node: slicer.vtkMRMLNode) -> bool:
+        for node_type, attributes in self.__dict__.get("_attributes", {}).items():
+            for name, value in attributes.items() if node.IsA(node_type) else ():
+                if node.GetAttribute(name) is None or value not in (None, node.GetAttribute(name)):
+                    return False
+        return True
 
     def _refresh(self) -> None:
         nodes = self._nodes()
@@ -170,7 +197,39 @@ class qMRMLNodeComboBox:  # noqa: N801
             self._refresh()
 
 
+class ctkSliderWidget:  # noqa: N801
+    """A number between two, rounded to the decimals of its spin box."""
+
+    def setValue(self, value: float) -> None:
+        self.value = value
+
+    def _changed(self, name: str) -> None:
+        value = round(min(max(self.value, self.minimum), self.maximum), self.decimals)
+        if name in ("value", "minimum", "maximum", "decimals") and value != self.__dict__.get("_told", 0.0):
+            self.__dict__["_value_value"] = self.__dict__["_told"] = value
+            self._emit("valueChanged(double)", value)
+        self.__dict__["_value_value"] = value
+
+
+class ctkRangeWidget:  # noqa: N801
+    """Two numbers between two, the first not above the second, rounded to the decimals of their spin boxes."""
+
+    def setValues(self, low: float, high: float) -> None:
+        self.__dict__["_value_minimumValue"], self.__dict__["_value_maximumValue"] = float(low), float(high)
+        self._changed("values")
+
+    def _changed(self, name: str) -> None:
+        low, high = (
+            round(min(max(value, self.minimum), self.maximum), self.decimals)
+            for value in sorted((self.minimumValue, self.maximumValue))
+        )
+        self.__dict__["_value_minimumValue"], self.__dict__["_value_maximumValue"] = low, high
+        if (low, high) != self.__dict__.get("_told", (0.0, 99.0)):
+            self.__dict__["_told"] = (low, high)
+            self._emit("valuesChanged(double,double)", low, high)
+
+
 STAND_INS = {
     behaviour.__name__: stand_in(behaviour, QtWidgets.QWidget)
-    for behaviour in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox)
+    for behaviour in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, ctkSliderWidget, ctkRangeWidget)
 }

@@ -1,0 +1,151 @@
+"""Click a position, see its neighbours: where the network looks from there, as an overlay."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..data.card import Card
+from ..data.errors import ContractWarning, MedSegAttentionError
+from ..scene.nodes import CHECKPOINT_ATTRIBUTE, provenance_of
+from ..scene.overlays import remove_overlay
+from ..scene.positions import Position, crosshair_position, point_position
+from ..scene.segmentation import source_volume
+from .section import Section, fill
+
+logger = logging.getLogger(__name__)
+
+
+class NeighboursSection(Section):
+    """Connects the lower widgets of ``Attention.ui`` with ``MedSegAttentionLogic.attentionRow``.
+
+    It runs in this process, since it computes a single slice.
+    """
+
+    def __init__(self, ui: Any, logic: Any) -> None:
+        """Args: ui: the widgets by name; logic: a ``MedSegAttentionLogic``."""
+        super().__init__(ui)
+        self._logic = logic
+        self._cards: list[Card] = []
+        self._row: Any = None
+        self._computing = False
+        self._connect(ui.neighbourStageComboBox, "currentIndexChanged(int)", self._onStage)
+        self._connect(ui.rowAtCrosshairButton, "clicked(bool)", self._onCrosshair)
+        self._connect(ui.rowAtPointButton, "clicked(bool)", self._onPoint)
+
+    def setParameterNode(self, parameters: Any) -> None:
+        """Follow this parameter node; which stages there are is read from the installed checkpoints."""
+        try:
+            self._cards = self._logic.checkpoints() if parameters else []
+        except MedSegAttentionError as error:  # the list of checkpoints tells the user
+            logger.debug("no attention stages: %s", error)
+            self._cards = []
+        if not parameters:
+            self._ui.neighboursStatusLabel.text = ""
+        super().setParameterNode(parameters)
+
+    def close(self) -> None:
+        """Let go of everything; the widgets may be gone afterwards."""
+        self._row = None
+        super().close()
+
+    def _update(self, _caller: Any = None, _event: Any = None) -> None:
+        ui, parameters = self._ui, self._parameters
+        stages = self._stages() if parameters else {}
+        entries = [(_("{stage} ({map})").format(stage=stage, map=title), stage) for stage, title in stages.items()]
+        fill(ui.neighbourStageComboBox, entries, parameters.neighbourStage if parameters else "")
+        ui.neighbourStageComboBox.enabled = bool(entries)
+        possible = bool(entries) and self._subject()[0] is not None
+        ui.rowAtCrosshairButton.enabled = possible
+        ui.rowAtPointButton.enabled = possible and parameters.pointList is not None
+
+    def _subject(self) -> tuple[Any, str, str | None]:
+        """(volume, task, checkpoint): those of the chosen result, so that its rows explain it; else those to be run."""
+        parameters, result = self._parameters, self._parameters.result
+        if result is None:
+            return parameters.inputVolume, parameters.task.value, parameters.checkpoint or None
+        task = provenance_of(result).get("task") or parameters.task.value
+        return source_volume(result), task, result.GetAttribute(CHECKPOINT_ATTRIBUTE) or None
+
+    def _stages(self) -> dict[str, str]:
+        """Attention stage -> title of a map of it, of the checkpoint in question or of all that are."""
+        _volume, task, checkpoint = self._subject()
+        cards = [card for card in self._cards if (card.id == checkpoint if checkpoint else card.task == task)]
+        stages: dict[str, str] = {}
+        for what in (item for card in cards for item in card.attention):
+            stages.setdefault(what.stage, what.title)
+        return stages
+
+    def _onStage(self, index: int) -> None:
+        if self._parameters:
+            self._parameters.neighbourStage = self._ui.neighbourStageComboBox.itemData(index)
+
+    def _onCrosshair(self, _checked: bool = False) -> None:
+        self._show(lambda: crosshair_position(slicer.mrmlScene))
+
+    def _onPoint(self, _checked: bool = False) -> None:
+        self._show(lambda: point_position(self._parameters.pointList))
+
+    def _show(self, find: Callable[[], Position]) -> None:
+        """Compute and show the row of a position; where it cannot be, say why."""
+        if self._computing or not self._parameters:
+            return
+        self._computing = True
+        try:
+            position = find()
+            row = self._computeOrAsk(position)
+            if row is not None:
+                self._replace(row, position)
+        except MedSegAttentionError as error:
+            slicer.util.errorDisplay(str(error))
+        except Exception as error:
+            logger.exception("attention row failed")
+            text = _("The neighbours could not be computed: {error}").format(error=error)
+            slicer.util.errorDisplay(text, detailedText=traceback.format_exc())
+        finally:
+            self._computing = False
+
+    def _computeOrAsk(self, position: Position) -> Any:
+        """The row; where the volume is not what the checkpoint was trained on, only if the user wants it, else None."""
+        try:
+            return self._compute(position)
+        except ContractWarning as warning:
+            question = _("{warning}\n\nShow the neighbours anyway?").format(warning=warning)
+            if not slicer.util.confirmOkCancelDisplay(question, _("Outside of what the checkpoint was trained on")):
+                return None
+            return self._compute(position, force=True)
+
+    def _compute(self, position: Position, force: bool = False) -> Any:
+        with slicer.util.WaitCursor():  # lets Slicer handle its events: the scene may close
+            if not self._parameters:
+                return None
+            volume, task, checkpoint = self._subject()
+            return self._logic.attentionRow(
+                volume,
+                position,
+                task,
+                self._ui.neighbourStageComboBox.itemData(self._ui.neighbourStageComboBox.currentIndex),
+                checkpoint,
+                device=self._parameters.device.value,
+                force=force,
+            )
+
+    def _replace(self, row: Any, position: Position) -> None:
+        """Keep the new row alone, unless the user gave the one before a name of its own."""
+        scene, before = slicer.mrmlScene, self._row
+        if before is not None and scene.IsNodePresent(before) and before.GetName() == row.GetName():
+            remove_overlay(scene, before)
+        self._row = row
+        text = _("Shown: the neighbours of {position}.").format(position=_positionText(position))
+        self._ui.neighboursStatusLabel.text = text
+
+
+def _positionText(position: Position) -> str:
+    letters = (("L", "R"), ("P", "A"), ("I", "S"))
+    parts = (f"{pair[value >= 0]} {abs(value):.1f}" for pair, value in zip(letters, position, strict=True))
+    return ", ".join(parts) + " mm"

@@ -1,0 +1,84 @@
+"""What the sections of the panel have in common: they follow a parameter node and leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import vtk
+from slicer.util import VTKObservationMixin
+
+Observation = tuple[Any, Any, Callable[..., None]]
+"""(MRML or VTK object, event, method)."""
+
+
+class Section(VTKObservationMixin):
+    """A part of the panel that shows the parameter node it is given, and nothing when it has none."""
+
+    def __init__(self, ui: Any) -> None:
+        """Args: ui: the widgets by name."""
+        VTKObservationMixin.__init__(self)
+        self._ui = ui
+        self._parameters: Any = None
+        self._watched: list[Observation] = []
+        self._connections: list[tuple[Any, str, Callable[..., None]]] = []
+
+    def setParameterNode(self, parameters: Any) -> None:
+        """Follow this parameter node; None to let go of the present one and of all else."""
+        self._watch()
+        if self._parameters:
+            self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._parameters = parameters
+        if parameters:
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._update()
+
+    def close(self) -> None:
+        """Let go of everything; the widgets may be gone afterwards."""
+        self.setParameterNode(None)
+        for widget, signal, function in self._connections:
+            widget.disconnect(signal, function)
+        self._connections.clear()
+
+    def _connect(self, widget: Any, signal: str, function: Callable[..., None]) -> None:
+        widget.connect(signal, function)
+        self._connections.append((widget, signal, function))
+
+    def _watch(self, *observations: Observation) -> None:
+        """Observe these beside the parameter node, and no longer those of the last call."""
+        for observation in self._watched:
+            if observation not in observations:
+                self.removeObserver(*observation)
+        for observation in observations:
+            if observation not in self._watched:
+                self.addObserver(*observation)
+        self._watched = list(observations)
+
+    def _update(self, _caller: Any = None, _event: Any = None) -> None:
+        """Bring the widgets in line with the parameters and the scene."""
+        raise NotImplementedError
+
+
+@contextmanager
+def silent(*widgets: Any) -> Iterator[None]:
+    """Let the block set widgets without their signals, which stand for what the user does."""
+    before = [widget.blockSignals(True) for widget in widgets]
+    try:
+        yield
+    finally:
+        for widget, blocked in zip(widgets, before, strict=True):
+            widget.blockSignals(blocked)
+
+
+def fill(comboBox: Any, entries: list[tuple[str, str]], selected: str) -> None:
+    """Offer (text, data) entries and select the one with this data, or else the first; no signal is sent.
+
+    The list is left alone while it stays the same, so that it does not close under the user's hand.
+    """
+    with silent(comboBox):
+        if entries != [(comboBox.itemText(n), comboBox.itemData(n)) for n in range(comboBox.count)]:
+            comboBox.clear()
+            for text, data in entries:
+                comboBox.addItem(text, data)
+        comboBox.currentIndex = max(0, comboBox.findData(selected)) if entries else -1

@@ -1,0 +1,178 @@
+"""Click a position, see its neighbours: buttons, points and crosshair on real MRML; the network is a fake."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from MedSegAttentionLib.data.card import AttentionMap
+from MedSegAttentionLib.data.errors import ContractWarning, InputError
+from MedSegAttentionLib.scene.overlays import shown_overlay
+from slicer_double.fakes import a_card, scene_content
+
+pytest_plugins = ["slicer_double.fixtures"]
+
+MAPS = tuple(
+    AttentionMap(f"{kind}_{stage}", f"{kind}, {title}", "")
+    for stage, title in (("stage4", "encoder level 4"), ("bottleneck", "bottleneck"))
+    for kind in ("tau", "k")
+)
+
+
+@pytest.fixture
+def a_widget(a_volume_node, a_module, open_module, monkeypatch, a_runner):
+    cards = [
+        replace(a_card("prostate-x", "prostate"), attention=MAPS),
+        replace(a_card("abdomen-ct-klo-net", "abdomen"), attention=MAPS[:2]),
+        a_card("skin-x", "skin"),
+    ]
+    monkeypatch.setattr(a_module, "list_checkpoints", lambda: cards)
+    return open_module()
+
+
+@pytest.fixture
+def a_crosshair(a_scene):
+    node = a_scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
+    node.SetCrosshairRAS(1.5, -20.0, 40.0)
+    return node
+
+
+def entries(combo_box) -> list[str]:
+    return [combo_box.itemText(n) for n in range(combo_box.count)]
+
+
+def test_stages_are_those_of_the_checkpoint(a_widget):
+    ui = a_widget.ui
+    assert entries(ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)", "bottleneck (tau, bottleneck)"]
+    ui.neighbourStageComboBox.setCurrentIndex(1)
+    assert a_widget.logic.getParameterNode().neighbourStage == "bottleneck"
+    ui.taskComboBox.setCurrentIndex(3)
+    assert entries(ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)"]
+    ui.taskComboBox.setCurrentIndex(0)
+    assert ui.neighbourStageComboBox.currentIndex == 1
+    ui.taskComboBox.setCurrentIndex(1)
+    assert entries(ui.neighbourStageComboBox) == []
+    assert not ui.rowAtCrosshairButton.enabled
+
+
+def test_the_crosshair_s_neighbours_are_shown(a_widget, a_scene, a_runner, a_crosshair, an_application):
+    ui = a_widget.ui
+    ui.neighbourStageComboBox.setCurrentIndex(1)
+    ui.deviceComboBox.setCurrentIndex(3)
+    ui.rowAtCrosshairButton.click()
+    (call,) = a_runner.calls
+    assert (call["ras"], call["task"], call["checkpoint"]) == ((1.5, -20.0, 40.0), "prostate", None)
+    assert (call["map"], call["settings"].device, call["settings"].force) == ("bottleneck", "cpu", False)
+    assert shown_overlay(a_scene) is not None
+    assert ui.attentionMapComboBox.currentText == shown_overlay(a_scene).GetName()
+    assert ui.neighboursStatusLabel.text == "Shown: the neighbours of R 1.5, P 20.0, S 40.0 mm."
+    assert an_application.shown == []
+
+
+def test_the_last_point_s_neighbours_are_shown(a_widget, a_scene, a_runner):
+    ui = a_widget.ui
+    assert not ui.rowAtPointButton.enabled
+    points = a_scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "seeds")
+    ui.pointListSelector.setCurrentNode(points)
+    assert ui.rowAtPointButton.enabled
+    points.AddControlPoint(0, 0, 0)
+    points.AddControlPoint(3, 2, 1)
+    ui.rowAtPointButton.click()
+    assert a_runner.calls[0]["ras"] == (3, 2, 1)
+    a_scene.RemoveNode(points)
+    assert not ui.rowAtPointButton.enabled
+    assert a_widget.logic.getParameterNode().pointList is None
+
+
+def test_a_result_s_rows_are_those_of_its_own_checkpoint(a_widget, a_runner, a_crosshair):
+    ui = a_widget.ui
+    ui.applyButton.click()
+    ui.neighbourStageComboBox.setCurrentIndex(0)
+    ui.rowAtCrosshairButton.click()
+    assert a_runner.calls[1]["checkpoint"] == "abdomen-ct-klo-net"
+    assert entries(ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)"]
+
+
+def test_a_new_row_replaces_the_one_before_unless_the_user_named_it(a_widget, a_scene, a_crosshair):
+    button = a_widget.ui.rowAtCrosshairButton
+    button.click()
+    first, count = shown_overlay(a_scene), a_scene.GetNumberOfNodes()
+    button.click()
+    assert not a_scene.IsNodePresent(first)
+    assert a_scene.GetNumberOfNodes() == count
+    kept = shown_overlay(a_scene)
+    kept.SetName("rectal wall")
+    button.click()
+    assert a_scene.IsNodePresent(kept)
+    a_scene.RemoveNode(shown_overlay(a_scene))
+    button.click()
+    assert shown_overlay(a_scene) is not None
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("the point (9, 9, 9) lies outside 'case 1'."), RuntimeError("out of luck")]
+)
+def test_an_error_is_shown_and_the_scene_is_as_it_was(
+    a_widget, a_scene, a_runner, a_crosshair, an_application, monkeypatch, error
+):
+    def fail(*_arguments, **_keywords):
+        raise error
+
+    monkeypatch.setattr(a_runner, "attention_row", fail)
+    before = scene_content(a_scene)
+    a_widget.ui.rowAtCrosshairButton.click()
+    ((function, text),) = an_application.shown
+    assert (function, str(error) in text) == ("errorDisplay", True)
+    assert scene_content(a_scene) == before
+    assert a_widget.ui.neighboursStatusLabel.text == ""
+
+
+def test_without_crosshair_or_point_it_says_what_to_do(a_widget, a_scene, an_application):
+    a_widget.ui.rowAtCrosshairButton.click()
+    a_widget.ui.pointListSelector.setCurrentNode(a_scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "seeds"))
+    a_widget.ui.rowAtPointButton.click()
+    (_, first), (_, second) = an_application.shown
+    assert "Hold Shift" in first
+    assert "Place a point" in second
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_outside_of_the_training_data_the_user_decides(
+    a_widget, a_runner, a_crosshair, an_application, monkeypatch, confirms
+):
+    compute, forced = a_runner.attention_row, []
+
+    def warn(*arguments, settings, **keywords):
+        forced.append(settings.force)
+        if not settings.force:
+            raise ContractWarning("'case 1' looks like CT.")
+        return compute(*arguments, settings=settings, **keywords)
+
+    monkeypatch.setattr(a_runner, "attention_row", warn)
+    an_application.confirms = confirms
+    a_widget.ui.rowAtCrosshairButton.click()
+    assert forced == ([False, True] if confirms else [False])
+    assert an_application.shown[0][0] == "confirmOkCancelDisplay"
+    assert bool(a_widget.ui.neighboursStatusLabel.text) is confirms
+
+
+def test_a_second_click_meanwhile_and_a_scene_that_closes_do_no_harm(
+    a_widget, a_scene, a_runner, a_crosshair, an_application
+):
+    button = a_widget.ui.rowAtCrosshairButton
+    an_application.during_events = button.click
+    button.click()
+    assert len(a_runner.calls) == 1
+    an_application.during_events = lambda: a_scene.Clear(False)
+    button.click()
+    assert shown_overlay(a_scene) is None
+    assert a_widget.ui.neighboursStatusLabel.text == ""
+
+
+def test_a_closed_panel_computes_nothing(a_widget, a_runner, a_crosshair):
+    a_widget.cleanup()
+    a_widget.ui.rowAtCrosshairButton.enabled = True
+    a_widget.ui.rowAtCrosshairButton.click()
+    assert a_runner.calls == []
+    assert a_widget.panel._sections[2].Observations == []
