@@ -15,7 +15,7 @@ from ..data.errors import InputError
 from ..data.result import measure_labels
 from .arrays import from_vtk, image_array, image_data, to_vtk
 from .files import save_node
-from .nodes import PROVENANCE_ATTRIBUTE, unchanged_after, world_from_local
+from .nodes import PROVENANCE_ATTRIBUTE, nodes_of_class, unchanged_after, world_from_local
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ORTHOGONAL = 1e-4
@@ -50,12 +50,21 @@ def reference_volume(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slice
     if not isinstance(segmentation_node, slicer.vtkMRMLSegmentationNode):
         raise InputError(f"expected a segmentation node, got {segmentation_node!r}. Choose a segmentation.")
     volume = segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())
+    volume = volume or _image_beside(segmentation_node)
     if volume is None:
         raise InputError(
             f"the image of '{segmentation_node.GetName()}' is not in the scene; its grid is needed. Load the image, or "
             "choose it as source geometry in the Segmentations module."
         )
     return volume
+
+
+def _image_beside(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeNode | None:
+    """The image a sequence browser shows together with the segmentation: frames keep no reference of their own."""
+    for browser in nodes_of_class(segmentation_node.GetScene(), "vtkMRMLSequenceBrowserNode"):
+        if browser.GetSequenceNode(segmentation_node) is not None:
+            return browser.GetProxyNode(browser.GetMasterSequenceNode())
+    return None
 
 
 def label_map(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelMap:

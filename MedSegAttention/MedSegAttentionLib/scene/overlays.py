@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..data.card import AttentionMap
 from ..data.result import AttentionVolume
 from .arrays import image_data, to_vtk
 from .colours import colour_node
@@ -34,22 +35,22 @@ def write_attention(
     set_provenance(node, provenance)
     node.SetDescription(attention.map.meaning)
     follow(node, volume_node)
-    node.CreateDefaultDisplayNodes()
-    _set_display(node, colour_node(scene), attention.map.range, float(attention.array.max()))
-    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
-    legend.SetTitleText(attention.map.title)
+    display_map(node, attention.map, float(attention.array.max()))
     return node
 
 
-def _set_display(
-    node: slicer.vtkMRMLScalarVolumeNode,
-    colours: slicer.vtkMRMLColorTableNode,
-    limits: tuple[float, float],
-    largest: float,
-) -> None:
-    low, high = limits
+def display_map(node: slicer.vtkMRMLScalarVolumeNode, shown: AttentionMap, largest: float = 0.0) -> None:
+    """Give a volume in a scene the colours, window, threshold and legend of an attention map.
+
+    Args:
+        node: holds its raw values.
+        shown: which map it is.
+        largest: of the values, where they may lie above the map's range.
+    """
+    node.CreateDefaultDisplayNodes()
+    low, high = shown.range
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(colours.GetID())
+    display.SetAndObserveColorNodeID(colour_node(node.GetScene()).GetID())
     display.SetAutoWindowLevel(False)  # a window fitted to one image would make maps of two patients incomparable
     display.SetWindowLevelMinMax(low, high)
     display.SetAutoThreshold(False)
@@ -57,6 +58,7 @@ def _set_display(
     display.SetThreshold(low, max(high, largest))
     display.SetApplyThreshold(True)
     display.SetInterpolate(True)
+    slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node).SetTitleText(shown.title)
 
 
 def show_overlay(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PAGE_WIDTH, PAGE_HEIGHT, EDGE = 1240, 1754, 70
 """A4 at 150 dots an inch."""
-FIGURE_HEIGHT = 620
+PANEL_HEIGHTS = {2: 480, 3: 320}
+"""Number of panels -> their height, so that square ones fill the width and the text in the figure is not shrunk."""
 RESEARCH_USE = "For research use only. Not for clinical decisions."
 DARK, GREY = "black", "#555555"
 
@@ -35,7 +36,8 @@ def write_report(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | 
     volume_node, labels = reference_volume(segmentation_node), label_map(segmentation_node)
     provenance, overlay = provenance_of(segmentation_node), overlay_of(segmentation_node)
     scene = segmentation_node.GetScene()
-    figure = result_panels(scene, volume_node, segmentation_node, overlay, labels.array, provenance)
+    height = PANEL_HEIGHTS[2 if overlay is None else 3]
+    figure = result_panels(scene, volume_node, segmentation_node, overlay, labels.array, provenance, height)
     page = _Page()
     page.line(f"Segmentation of {volume_node.GetName()}", 34)
     page.line(RESEARCH_USE, 20)
@@ -126,8 +128,8 @@ class _Page:
         self.line(line, size, colour)
 
     def picture(self, picture: Image.Image) -> None:
-        """As large as the page and its share of it allow."""
-        scale = min((PAGE_WIDTH - 2 * EDGE) / picture.width, FIGURE_HEIGHT / picture.height)
+        """At its own size, or smaller where it is wider than the page."""
+        scale = min((PAGE_WIDTH - 2 * EDGE) / picture.width, 1)
         scaled = picture.resize((round(picture.width * scale), round(picture.height * scale)))
         self.image.paste(scaled, (EDGE, self._top))
         self._top += scaled.height + 8

@@ -23,6 +23,7 @@ def result_panels(
     overlay_node: slicer.vtkMRMLScalarVolumeNode | None,
     labels: np.ndarray,
     provenance: dict[str, Any],
+    height: int = 512,
 ) -> tuple[Panels, ColourBar | None]:
     """What :func:`~.pictures.draw_figure` takes: the image, its segments, and one attention map where there is one.
 
@@ -33,11 +34,12 @@ def result_panels(
         overlay_node: an attention map of it, or None.
         labels: ``[K, J, I]`` on the grid of the image; chooses the slice.
         provenance: of the run.
+        height: of each panel, pixels.
     """
     axis = AXIS_NAMES.index(provenance.get("slice_axis", "k"))
     index = best_slice(labels, axis)
     window = provenance.get("display_window")
-    draw = partial(slice_picture, scene, volume_node, index, axis=axis, window=window and tuple(window))
+    draw = partial(slice_picture, scene, volume_node, index, axis=axis, window=window and tuple(window), height=height)
     panels = [(f"slice {index}", draw()), ("segments", draw(segmentation_node=segmentation_node))]
     if overlay_node is None:
         return panels, None
