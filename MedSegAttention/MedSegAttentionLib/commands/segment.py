@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.catalogue import TASKS
 from ..data.errors import UsageError
-from ..files.cases import batch_of
-from ..files.reading import read_volume, stem_of
+from ..files.cases import ImageSource, images_in
+from ..files.reading import stem_of
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"neither --task nor --checkpoint was given; expected one of them (tasks: {', '.join(TASKS)})."
         )
-    inputs = batch_of(arguments.input)
+    inputs = images_in(arguments.input)
     also = {"nifti": arguments.nifti, "report": arguments.report, "scene_file": arguments.scene}
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, **also}
     if inputs is None:
@@ -115,20 +115,22 @@ def segment_file(
     from ..scene.case_files import FileChoice, image_case  # loads MRML, which takes seconds: part of starting
 
     seconds = {"start": round(perf_counter() - begin, 4)}
-    source, output = Path(source), Path(output)
-    case = image_case(source.name, stem_of(source), partial(read_volume, source), FileChoice(nifti, report, scene_file))
+    image, output = ImageSource(Path(source), stem_of(Path(source))), Path(output)
+    case = image_case(image.name, image.stem, image.read, FileChoice(nifti, report, scene_file))
     request = Request(run, task, checkpoint, settings)
     record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slice)
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
 
 
-def _segment_folder(inputs: dict[Path, str], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool) -> int:
+def _segment_folder(
+    inputs: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
+) -> int:
     from ..runner.batch import Request, run_batch
     from ..runner.in_process import run
     from ..scene.case_files import FileChoice, image_case
 
     files = FileChoice(choice["nifti"], choice["report"], choice["scene_file"])
-    cases = [image_case(path.name, stem, partial(read_volume, path), files) for path, stem in inputs.items()]
+    cases = [image_case(source.name, source.stem, source.read, files) for source in inputs]
     request = Request(run, choice["task"], choice["checkpoint"], choice["settings"])
     outcomes = run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")}

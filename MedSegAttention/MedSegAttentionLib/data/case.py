@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,3 +28,16 @@ class Case:
     read: Callable[[], VolumeImage]
     save: Callable[[VolumeImage, VolumeResult, Path], dict[str, float]]
     endings: tuple[str, ...] = ()
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names that can be files on every system, each once whatever the case of its letters."""
+    stems: list[str] = []
+    for name in names:
+        stem = base = re.sub(r"[^\w .()+-]", "_", name).strip(" .") or "volume"
+        number = 1
+        while stem.lower() in (taken.lower() for taken in stems):
+            number += 1
+            stem = f"{base}_{number}"
+        stems.append(stem)
+    return stems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from time import perf_counter
 
 import slicer
 
-from ..data.case import Case
+from ..data.case import Case, file_names
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
 from .application import headless_scene
@@ -60,12 +59,23 @@ def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeN
 
     The files lie in the volume's own coordinates, as Slicer saves nodes: a transform above it is not in them.
     """
-    stems = _file_names([node.GetName() or "volume" for node in nodes])
+    stems = file_names([node.GetName() or "volume" for node in nodes])
     cases = []
     for node, stem in zip(nodes, stems, strict=True):
         save = partial(_save_beside, scene, node, stem, choice)
         cases.append(Case(node.GetName() or "volume", stem, partial(volume_image, node), save, choice.endings()))
     return cases
+
+
+def scene_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeNode]) -> list[Case]:
+    """Cases whose images are volumes of a scene and whose results go there too; no file is written."""
+
+    def save(node: slicer.vtkMRMLVolumeNode, _volume: VolumeImage, result: VolumeResult, _folder: Path) -> dict:
+        begin = perf_counter()
+        write_result(scene, result, node, show=False)
+        return {"nodes": round(perf_counter() - begin, 4)}
+
+    return [Case(node.GetName() or "volume", "", partial(volume_image, node), partial(save, node)) for node in nodes]
 
 
 def _save_beside(
@@ -120,16 +130,3 @@ def save_files(
 
 def _beside(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}{ending}")
-
-
-def _file_names(names: Sequence[str]) -> list[str]:
-    """Names that can be files, each once, whatever the case of their letters."""
-    stems: list[str] = []
-    for name in names:
-        stem = base = re.sub(r"[^\w .()+-]", "_", name).strip(" .") or "volume"
-        number = 1
-        while stem.lower() in (taken.lower() for taken in stems):
-            number += 1
-            stem = f"{base}_{number}"
-        stems.append(stem)
-    return stems

@@ -145,6 +145,20 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
     return [written, beside]
 
 
+def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentationNode:
+    """The segmentation that a run added last.
+
+    Raises:
+        InputError: there is none.
+    """
+    made = [
+        node for node in nodes_of_class(scene, "vtkMRMLSegmentationNode") if node.GetAttribute(PROVENANCE_ATTRIBUTE)
+    ]
+    if not made:
+        raise InputError("the scene holds no segmentation by MedSegAttention; segment a volume first.")
+    return made[-1]
+
+
 def provenance_of(node: slicer.vtkMRMLNode) -> dict[str, Any]:
     """What the run that made ``node`` wrote down; empty for a node of other origin."""
     return json.loads(node.GetAttribute(PROVENANCE_ATTRIBUTE) or "{}")
