@@ -46,7 +46,7 @@ from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention",)
+UI_FILES = ("MedSegAttention", "Batch")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -418,6 +418,10 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         provenance = [result.provenance for result in results]
         return SequenceResult(written.browser, written.segmentation, written.attention, provenance)
 
+    def latestSegmentation(self) -> Any:
+        """The segmentation that a run added last; ``InputError`` when there is none."""
+        return latest_segmentation(slicer.mrmlScene)
+
     def exportSegmentation(self, segmentationNode: Any, path: str | Path) -> list[Path]:
         """Write a segmentation as the ending of ``path`` says.
 
@@ -429,7 +433,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         Returns:
             Paths of all files written.
         """
-        segmentationNode = segmentationNode or latest_segmentation(slicer.mrmlScene)
+        segmentationNode = segmentationNode or self.latestSegmentation()
         if not str(path).lower().endswith(".dcm"):
             return export_segmentation(segmentationNode, path)
         try:
@@ -448,7 +452,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             segmentationNode: None for the latest result.
             path: ``.png``.
         """
-        return write_report(segmentationNode or latest_segmentation(slicer.mrmlScene), path)
+        return write_report(segmentationNode or self.latestSegmentation(), path)
 
     def _request(
         self,

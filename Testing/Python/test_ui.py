@@ -61,14 +61,16 @@ def test_every_scene_widget_gets_the_scene(root):
 
 def test_inputs_can_be_used_with_keyboard_and_screen_reader():
     buddies = {property_text(element, "buddy") for element in WIDGETS.values() if element.get("class") == "QLabel"}
-    inputs = {name for name, element in WIDGETS.items() if element.get("class").endswith("ComboBox")}
+    inputs = {name for name, element in WIDGETS.items() if element.get("class").endswith(("ComboBox", "PathLineEdit"))}
     assert buddies - {None} == inputs
     keys = [re.search("&(.)", property_text(element, "text") or "") for element in WIDGETS.values()]
     letters = [key.group(1).lower() for key in keys if key]
     assert len(letters) == len(set(letters)) == len(inputs)
     for root in ROOTS:
         names = [element.get("name") for element in root.iter("widget")]
-        operable = [name for name in names if re.search("(ComboBox|Selector|CheckBox|Button|Slider|Table)$", name)]
+        operable = [
+            name for name in names if re.search("(ComboBox|Selector|LineEdit|CheckBox|Button|Slider|Table)$", name)
+        ]
         assert [element.text for element in root.iter("tabstop")] == operable
 
 

@@ -13,6 +13,7 @@ from slicer.util import VTKObservationMixin
 
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import SliceResult
+from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Panel(VTKObservationMixin):
         self._guiTag: int | None = None
         self._running = self._cancelRequested = self._handlingEvents = self._closed = False
         self._checkpoints = CheckpointList(ui, self._onCheckpointChosen)
+        self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._packagesReady, self._onBatchRunning)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.progressBar.visible = False
 
@@ -60,6 +62,7 @@ class Panel(VTKObservationMixin):
     def cancel(self) -> None:
         """Ask the run, if there is one, to stop after the slice it is at."""
         self._cancelRequested = True
+        self._batch.cancel()
         if self._running:
             self._setStatus(_("Stopping after this slice..."))
             self._update()
@@ -70,6 +73,7 @@ class Panel(VTKObservationMixin):
         self.setParameterNode(None)
         self._closed = True
         self.removeObservers()
+        self._batch.close()
         self._checkpoints.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
 
@@ -160,7 +164,7 @@ class Panel(VTKObservationMixin):
         self._running, self._cancelRequested = running, False
         if self._closed:
             return
-        for section in (self.ui.inputsCollapsibleButton, self.ui.optionsCollapsibleButton):
+        for section in (*self._parameterSections(), self.ui.batchCollapsibleButton):
             section.enabled = not running
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
@@ -168,6 +172,14 @@ class Panel(VTKObservationMixin):
         self._update()
         if running:
             self._handleEvents()
+
+    def _onBatchRunning(self, running: bool) -> None:
+        for section in self._parameterSections():
+            section.enabled = not running
+        self._update()
+
+    def _parameterSections(self) -> tuple[Any, ...]:
+        return self.ui.inputsCollapsibleButton, self.ui.optionsCollapsibleButton
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
         """Bring the checkpoint list and the button in line with the parameters."""
@@ -189,6 +201,8 @@ class Panel(VTKObservationMixin):
         parameters = self._parameterNode
         if self._running:
             return _("The run stops after this slice") if self._cancelRequested else ""
+        if self._batch.running:
+            return _("A batch is running")
         if not parameters or not parameters.inputVolume:
             return _("Choose an input volume")
         if not self._checkpoints.hasTask(parameters.task.value):

@@ -18,6 +18,7 @@ VALUES = {
     "string": lambda value: value.text or "",
     "number": lambda value: int(value.text),
     "bool": lambda value: value.text == "true",
+    "set": lambda value: value.text,
     "stringlist": lambda value: [item.text for item in value],
 }
 

@@ -111,6 +111,17 @@ class ctkCollapsibleButton:  # noqa: N801
     """A section; here it only holds its contents."""
 
 
+class ctkPathLineEdit:  # noqa: N801
+    """A path that can be typed or chosen."""
+
+    def setCurrentPath(self, path: str) -> None:
+        self.currentPath = path
+
+    def _changed(self, name: str) -> None:
+        if name == "currentPath":
+            self._emit("currentPathChanged(QString)", self.currentPath)
+
+
 class qMRMLNodeComboBox:  # noqa: N801
     """A list of the scene's nodes of some classes, with or without an entry for none."""
 
@@ -172,5 +183,5 @@ class qMRMLNodeComboBox:  # noqa: N801
 
 STAND_INS = {
     behaviour.__name__: stand_in(behaviour, QtWidgets.QWidget)
-    for behaviour in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox)
+    for behaviour in (qMRMLWidget, ctkCollapsibleButton, ctkPathLineEdit, qMRMLNodeComboBox)
 }
