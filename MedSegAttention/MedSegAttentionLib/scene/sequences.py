@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import slicer
@@ -76,8 +77,7 @@ def write_sequences(
     """
     if not scene.IsNodePresent(sequence):
         raise Cancelled(f"sequence '{sequence.GetName()}' left the scene during the run; nothing was written.")
-    with unchanged_on_error(scene):
-        browser = _browser_of(sequence) or _new_browser(scene, sequence)
+    with unchanged_on_error(scene), _browser_for(scene, sequence) as browser:
         shown = _proxy(browser, sequence)
         collected: dict[str, slicer.vtkMRMLSequenceNode] = {}
         for number, result in enumerate(results):
@@ -90,10 +90,21 @@ def _browser_of(sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceB
     return next((node for node in browsers if node.IsSynchronizedSequenceNode(sequence, True)), None)
 
 
-def _new_browser(scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode) -> slicer.vtkMRMLSequenceBrowserNode:
+@contextmanager
+def _browser_for(
+    scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode
+) -> Iterator[slicer.vtkMRMLSequenceBrowserNode]:
+    """The browser of the sequence, or a new one, which goes first on an error: it would bring its nodes back."""
+    if (known := _browser_of(sequence)) is not None:
+        yield known
+        return
     browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
-    return browser
+    try:
+        yield browser
+    except BaseException:
+        scene.RemoveNode(browser)
+        raise
 
 
 def _proxy(
