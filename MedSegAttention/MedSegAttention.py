@@ -1,7 +1,7 @@
 """What 3D Slicer loads: the module's description, its panel and its logic. The work is done in MedSegAttentionLib."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,21 +42,27 @@ from MedSegAttentionLib.checkpoints.catalogue import (
     user_folder,
 )
 from MedSegAttentionLib.data.card import Card
-from MedSegAttentionLib.data.errors import Cancelled, InputError
+from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError
 from MedSegAttentionLib.data.result import SliceResult
 from MedSegAttentionLib.inference.slicing import plan_slices
 from MedSegAttentionLib.panel.choices import Device, Task
 from MedSegAttentionLib.panel.panel import Panel
+from MedSegAttentionLib.runner.batch import BatchProgress, Outcome, Request, run_batch
+from MedSegAttentionLib.scene.case_files import FileChoice, image_case, node_cases, scene_cases
+from MedSegAttentionLib.scene.dicom_export import export_dicom
+from MedSegAttentionLib.scene.exports import export_segmentation, latest_segmentation
 from MedSegAttentionLib.scene.nodes import unchanged_on_error
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
 from MedSegAttentionLib.scene.positions import position_in_image
+from MedSegAttentionLib.scene.report import write_report
+from MedSegAttentionLib.scene.sequences import frame_images, write_sequences
 from MedSegAttentionLib.scene.terminology import load_terminology
-from MedSegAttentionLib.scene.volumes import active_volume, volume_image
+from MedSegAttentionLib.scene.volumes import active_volume, input_volumes, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies, installation, self_check, timing
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention", "Results", "Attention", "Checkpoints", "SelfCheck")
+UI_FILES = ("MedSegAttention", "Results", "Attention", "Batch", "Checkpoints", "SelfCheck")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -175,6 +181,23 @@ class SegmentResult:
     segmentationNode: Any
     attentionNodes: dict[str, Any]
     provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """What a run over a sequence left in the scene.
+
+    Attributes:
+        browserNode: ``vtkMRMLSequenceBrowserNode`` that plays everything together.
+        segmentationSequenceNode: ``vtkMRMLSequenceNode``, one segmentation a frame.
+        attentionSequenceNodes: map name -> ``vtkMRMLSequenceNode``, one volume a frame.
+        provenance: of each frame.
+    """
+
+    browserNode: Any
+    segmentationSequenceNode: Any
+    attentionSequenceNodes: dict[str, Any]
+    provenance: list[dict[str, Any]]
 
 
 class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
@@ -356,6 +379,170 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             if show:
                 show_overlay(scene, node, volumeNode)
         return node
+
+    def segmentBatch(
+        self,
+        volumes: str | Path | Sequence[Any] | None = None,
+        output: str | Path | None = None,
+        task: str = "prostate",
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        attention: bool | tuple[str, ...] = True,
+        *,
+        nifti: bool = False,
+        report: bool = False,
+        overwrite: bool = False,
+        progressCallback: Callable[[BatchProgress], None] | None = None,
+        isCancelled: Callable[[], bool] | None = None,
+        **options: Any,
+    ) -> list[Outcome]:
+        """Segment many volumes one after another; one that fails does not stop the rest.
+
+        Args:
+            volumes: None for all of the scene, a list of volume nodes, or a folder of images or DICOM series.
+            output: folder of the result files and of ``summary.csv``; a result that is there already is skipped. None
+                puts the results into the scene, which works for volumes of the scene.
+            task: as in :meth:`segment`.
+            checkpoint: likewise.
+            device: likewise.
+            attention: likewise.
+            nifti: also write STEM.nii.gz.
+            report: also write STEM.report.png.
+            overwrite: segment also what is there already.
+            progressCallback: called before and after each volume and with each finished slice.
+            isCancelled: asked before each volume and after each slice; what is finished stays.
+            **options: ``attentionGrid``, ``axis``, ``batchSize``, ``force`` of :meth:`segment`.
+
+        Returns:
+            How each volume ended; ``Outcome.error`` says why one failed.
+
+        Raises:
+            MedSegAttentionError: nothing to segment, or an option that can never work.
+        """
+        request = self._request(task, checkpoint, device, attention, **options)
+        choice, scene = FileChoice(nifti, report), slicer.mrmlScene
+        if isinstance(volumes, (str, Path)):
+            from MedSegAttentionLib.files.cases import images_in
+
+            images = images_in(Path(volumes)) or []
+            cases = [image_case(image.name, image.stem, image.read, choice) for image in images]
+            if output is None or Path(output).resolve() == Path(volumes).resolve():
+                raise InputError(f"output {output!r} cannot take results of folder '{volumes}'; give another folder.")
+        else:
+            nodes = input_volumes(scene) if volumes is None else list(volumes)
+            cases = node_cases(scene, nodes, choice) if output else scene_cases(scene, nodes)
+        if not cases:
+            raise InputError(f"nothing to segment in {volumes or 'the scene'}; expected at least one image.")
+        return run_batch(
+            cases,
+            request,
+            Path(output) if output else None,
+            overwrite=overwrite,
+            on_progress=progressCallback,
+            is_cancelled=isCancelled,
+        )
+
+    def segmentSequence(
+        self,
+        sequenceNode: Any,
+        task: str = "polyp",
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        attention: bool | tuple[str, ...] = True,
+        *,
+        progressCallback: Callable[[BatchProgress], None] | None = None,
+        isCancelled: Callable[[], bool] | None = None,
+        show: bool = True,
+        **options: Any,
+    ) -> SequenceResult:
+        """Segment a sequence of volumes or pictures frame by frame; the results play with it.
+
+        Args:
+            sequenceNode: ``vtkMRMLSequenceNode``; without a sequence browser it gets one.
+            task: as in :meth:`segment`.
+            checkpoint: likewise.
+            device: likewise.
+            attention: likewise.
+            progressCallback: called with each finished slice.
+            isCancelled: asked after each slice; raises ``Cancelled``.
+            show: show frames and first attention map in the slice views.
+            **options: as in :meth:`segmentBatch`.
+
+        Raises:
+            MedSegAttentionError: see :meth:`segment`; the scene is then as it was.
+        """
+        request = self._request(task, checkpoint, device, attention, **options)
+        frames, results = frame_images(sequenceNode), []
+        for number, frame in enumerate(frames):
+
+            def tell(finished: SliceResult, name: str = frame.name, index: int = number) -> None:
+                if progressCallback:
+                    progressCallback(BatchProgress(name, index, len(frames), finished))
+
+            results.append(request.result(frame, on_slice=tell, is_cancelled=isCancelled))
+        written = write_sequences(slicer.mrmlScene, sequenceNode, results, show=show)
+        provenance = [result.provenance for result in results]
+        return SequenceResult(written.browser, written.segmentation, written.attention, provenance)
+
+    def latestSegmentation(self) -> Any:
+        """The segmentation that a run added last; ``InputError`` when there is none."""
+        return latest_segmentation(slicer.mrmlScene)
+
+    def exportSegmentation(self, segmentationNode: Any, path: str | Path) -> list[Path]:
+        """Write a segmentation as the ending of ``path`` says.
+
+        Args:
+            segmentationNode: None for the latest result.
+            path: ``.seg.nrrd``; ``.nii.gz`` or ``.nii`` with a JSON file that names its values; ``.dcm`` for DICOM SEG,
+                inside Slicer, of volumes from its DICOM database.
+
+        Returns:
+            Paths of all files written.
+        """
+        segmentationNode = segmentationNode or self.latestSegmentation()
+        if not str(path).lower().endswith(".dcm"):
+            return export_segmentation(segmentationNode, path)
+        try:
+            from DICOMSegmentationPlugin import DICOMSegmentationExporter
+        except ImportError as error:
+            raise DependencyError(
+                "this Slicer has no DICOM SEG exporter; it is part of Slicer 5.12, in older versions of the "
+                "QuantitativeReporting extension. Install that, or export '.seg.nrrd'."
+            ) from error
+        return [export_dicom(segmentationNode, path, DICOMSegmentationExporter)]
+
+    def writeReport(self, segmentationNode: Any, path: str | Path) -> Path:
+        """Write one page about a segmentation: slices, volumes, provenance.
+
+        Args:
+            segmentationNode: None for the latest result.
+            path: ``.png``.
+        """
+        return write_report(segmentationNode or self.latestSegmentation(), path)
+
+    def _request(
+        self,
+        task: str | None,
+        checkpoint: str | Path | None,
+        device: str,
+        attention: bool | tuple[str, ...],
+        *,
+        attentionGrid: str = "native",
+        axis: str = "auto",
+        batchSize: int | None = None,
+        force: bool = False,
+    ) -> Request:
+        """The choices of :meth:`segment` as the runner takes them."""
+        runner = self._inference()
+        settings = runner.RunSettings(
+            device=device,
+            batch_size=batchSize,
+            attention=_mapNames(attention),
+            attention_grid=attentionGrid,
+            axis=axis,
+            force=force,
+        )
+        return Request(runner.run, task, checkpoint, settings)
 
     def _inference(self) -> Any:
         """The module that runs inference; ``DependencyError`` says how to install what it needs."""

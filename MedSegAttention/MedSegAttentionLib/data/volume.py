@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -78,6 +79,14 @@ class VolumeImage:
         if kept is None:
             return self
         return replace(self, array=self.array[..., 0] if kept == 1 else self.array[..., :kept])
+
+    def sha256(self) -> str:
+        """Hash of voxels, their type and their place: equal for the same image whatever its file or name."""
+        digest = hashlib.sha256(f"{self.array.dtype.str} {self.array.shape}".encode())
+        digest.update(np.ascontiguousarray(self.ijk_to_ras, np.float64))
+        for plane in self.array:
+            digest.update(np.ascontiguousarray(plane))
+        return digest.hexdigest()
 
     def check_values(self) -> None:
         """Raise :class:`InputError` when a voxel is NaN or infinite."""

@@ -28,11 +28,12 @@ def is_image(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
 
 
-def read_volume(path: str | Path) -> VolumeImage:
+def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
     """Read one image file, or one DICOM series from its folder.
 
     Args:
         path: NRRD, NIfTI, MHA/MHD, PNG, JPG, TIFF or BMP file, or a folder that holds one DICOM series.
+        series: which one, where the folder holds several; see :func:`series_in`.
 
     Raises:
         InputError: missing, unreadable, empty, or 4-D.
@@ -41,7 +42,7 @@ def read_volume(path: str | Path) -> VolumeImage:
     if not path.exists():
         raise InputError(f"'{path}' does not exist; expected an image file or a folder with a DICOM series.")
     try:
-        image, modality = _read_series(path) if path.is_dir() else _read_file(path)
+        image, modality = _read_series(path, series) if path.is_dir() else _read_file(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(
@@ -74,23 +75,24 @@ def _read_picture(path: Path) -> sitk.Image:
     return sitk.GetImageFromArray(array, isVector=array.ndim == 3)
 
 
-def _read_series(folder: Path) -> tuple[sitk.Image, str | None]:
-    series = _series_in(folder)
-    if len(series) != 1:
+def _read_series(folder: Path, series: str | None) -> tuple[sitk.Image, str | None]:
+    known = series_in(folder)
+    wanted = [found for found in known if series in (None, found)]
+    if len(wanted) != 1:
         raise InputError(
-            f"folder '{folder}' holds {len(series)} DICOM series; expected exactly one. Give the folder of one series."
+            f"folder '{folder}' holds {len(known)} DICOM series; expected exactly one. Give the folder of one series."
         )
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), wanted[0])
     _, modality = _read_file(Path(files[0]))
     return sitk.ReadImage(files), modality
 
 
 def has_series(folder: Path) -> bool:
     """Whether ``folder`` itself holds files of a DICOM series."""
-    return bool(_series_in(folder))
+    return bool(series_in(folder))
 
 
-def _series_in(folder: Path) -> tuple[str, ...]:
+def series_in(folder: Path) -> tuple[str, ...]:
     """IDs of the DICOM series in ``folder``, without the reader's own complaints about other files."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import SliceResult
 from .attention_section import AttentionSection
+from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
 from .expected_time import ExpectedTime
@@ -46,6 +47,9 @@ class Panel(VTKObservationMixin):
         self._selfCheck = SelfCheckSection(ui, logic)
         self._installation = Installation(logic, self._setStatus)
         self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic))
+        self._batch = BatchSection(
+            ui, logic, lambda: self._parameterNode, self._installation.ready, self._onBatchRunning
+        )
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.progressBar.visible = False
 
@@ -76,6 +80,7 @@ class Panel(VTKObservationMixin):
     def cancel(self) -> None:
         """Ask the run, if there is one, to stop after the slice it is at."""
         self._cancelRequested = True
+        self._batch.cancel()
         if self._running:
             self._setStatus(_("Stopping after this slice..."))
             self._update()
@@ -86,10 +91,9 @@ class Panel(VTKObservationMixin):
         self.setParameterNode(None)
         self._closed = True
         self.removeObservers()
-        for part in (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck):
+        parts = (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck, self._batch, *self._sections)
+        for part in parts:
             part.close()
-        for section in self._sections:
-            section.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
 
     def onApplyButton(self, _checked: bool = False) -> None:
@@ -174,7 +178,7 @@ class Panel(VTKObservationMixin):
         self._running, self._cancelRequested = running, False
         if self._closed:
             return
-        for section in (self.ui.inputsCollapsibleButton, self.ui.optionsCollapsibleButton):
+        for section in (*self._parameterSections(), self.ui.batchCollapsibleButton):
             section.enabled = not running
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
@@ -182,6 +186,14 @@ class Panel(VTKObservationMixin):
         self._update()
         if running:
             self._handleEvents()
+
+    def _onBatchRunning(self, running: bool) -> None:
+        for section in self._parameterSections():
+            section.enabled = not running
+        self._update()
+
+    def _parameterSections(self) -> tuple[Any, ...]:
+        return self.ui.inputsCollapsibleButton, self.ui.optionsCollapsibleButton
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
         """Bring the checkpoint list and the button in line with the parameters."""
@@ -204,6 +216,8 @@ class Panel(VTKObservationMixin):
         parameters = self._parameterNode
         if self._running:
             return _("The run stops after this slice") if self._cancelRequested else ""
+        if self._batch.running:
+            return _("A batch is running")
         if not parameters or not parameters.inputVolume:
             return _("Choose an input volume")
         if not self._checkpoints.hasTask(parameters.task.value):

@@ -6,8 +6,12 @@
 * ``measure``       millilitres and slices of each segment
 * ``positions``     where the crosshair or a point stands
 * ``writing``       both at once, all or nothing: what the logic and the command line call
+* ``sequences``     frames of a sequence, and their results as sequences that play with it
 * ``files``         a node or a scene to disk
+* ``exports``       a segmentation for other programs;  ``dicom_export`` as a DICOM object
 * ``pictures``      slices as Slicer's own views show them, and figures made of them
+* ``result_figure`` the slice of a result that shows most;  ``report`` a page about a result
+* ``case_files``    all files of one result: what the command line and a batch write
 * ``application``   a scene outside the Slicer application
 * ``nodes``, ``arrays``  small helpers of the above
 """

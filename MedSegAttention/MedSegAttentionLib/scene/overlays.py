@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..data.card import AttentionMap
 from ..data.result import AttentionVolume
 from .arrays import image_data, to_vtk
 from .nodes import (
@@ -46,16 +47,23 @@ def write_attention(
     node.SetName(f"{volume_node.GetName()} {attention.map.title}")
     node.SetIJKToRASMatrix(to_vtk(np.linalg.inv(world_from_local(volume_node)) @ attention.ijk_to_ras))
     node.SetAndObserveImageData(image_data(attention.array.astype(np.float32, copy=False)))
-    node.SetAttribute(MAP_ATTRIBUTE, attention.map.name)
-    node.SetAttribute(RANGE_ATTRIBUTE, text_of(*attention.map.range))
+    say_what_it_is(node, attention.map, volume_node)
     set_provenance(node, provenance)
-    node.SetDescription(attention.map.meaning)
-    node.SetNodeReferenceID(VOLUME_ROLE, volume_node.GetID())
     node = scene.AddNode(node)  # only now: who hears of a new node sees what it is
     follow(node, volume_node)
     node.CreateDefaultDisplayNodes()
     set_default_display(node, attention.map.title)
     return node
+
+
+def say_what_it_is(
+    node: slicer.vtkMRMLScalarVolumeNode, shown: AttentionMap, volume_node: slicer.vtkMRMLVolumeNode
+) -> None:
+    """Mark a volume as an attention map: which one, of what range and meaning, of which image."""
+    node.SetAttribute(MAP_ATTRIBUTE, shown.name)
+    node.SetAttribute(RANGE_ATTRIBUTE, text_of(*shown.range))
+    node.SetDescription(shown.meaning)
+    node.SetNodeReferenceID(VOLUME_ROLE, volume_node.GetID())
 
 
 def overlays_of(

@@ -18,7 +18,7 @@ from .nodes import unchanged_after
 from .volumes import volume_image
 
 if TYPE_CHECKING:
-    from PIL import ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont
 
 VIEW_NAME = "MedSegAttentionPicture"
 MARGIN, TITLE_HEIGHT, BAR_WIDTH = 12, 28, 22
@@ -94,15 +94,23 @@ def slice_picture(
 def write_figure(
     path: str | Path, panels: Sequence[tuple[str, np.ndarray]], colour_bar: ColourBar | None = None
 ) -> Path:
-    """Write panels side by side, each under its title, with a colour bar at the right, as one picture file.
+    """Write :func:`draw_figure` as one picture file.
+
+    Raises:
+        InputError: no panel, or the file cannot be written.
+    """
+    return save_picture(draw_figure(panels, colour_bar), path)
+
+
+def draw_figure(panels: Sequence[tuple[str, np.ndarray]], colour_bar: ColourBar | None = None) -> Image.Image:
+    """Panels side by side, each under its title, with a colour bar at the right.
 
     Args:
-        path: ``.png`` or another type Pillow writes.
         panels: (title, ``[H, W, 3]`` uint8), at least one.
         colour_bar: (colours ``[n, 3]`` uint8 from low to high, low, high, label), or None.
 
     Raises:
-        InputError: no panel, or the file cannot be written.
+        InputError: no panel.
     """
     from PIL import Image, ImageDraw
 
@@ -121,9 +129,18 @@ def write_figure(
     if colour_bar:
         figure.paste(Image.fromarray(_bar(colour_bar[0], height - TITLE_HEIGHT)), (left, 2 * TITLE_HEIGHT))
         _write_numbers(draw, left, height, colour_bar)
+    return figure
+
+
+def save_picture(picture: Image.Image, path: str | Path) -> Path:
+    """Write a picture as ``.png`` or another type Pillow writes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     path = Path(path)
     try:
-        figure.save(path)
+        picture.save(path)
     except (OSError, ValueError) as error:
         raise InputError(f"figure '{path}' cannot be written ({error}); choose another folder or name.") from error
     return path
@@ -219,16 +236,17 @@ def _write_numbers(draw: ImageDraw.ImageDraw, left: int, height: int, colour_bar
         value = low + (high - low) * step / 4
         y = bottom - (bottom - top) * step / 4
         draw.line([(left + BAR_WIDTH, y), (left + BAR_WIDTH + 5, y)], fill="black")
-        draw.text((left + BAR_WIDTH + 9, y), f"{value:.4g}", fill="black", font=_font(13), anchor="lm")
+        draw.text((left + BAR_WIDTH + 9, y), f"{value:.4g}", fill="black", font=font(13), anchor="lm")
 
 
 def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, room: int) -> None:
     """Write ``text``, smaller where it would not fit into ``room`` pixels."""
-    size = next((size for size in range(16, 8, -1) if draw.textlength(text, font=_font(size)) <= room), 9)
-    draw.text(place, text, fill="black", font=_font(size))
+    size = next((size for size in range(16, 8, -1) if draw.textlength(text, font=font(size)) <= room), 9)
+    draw.text(place, text, fill="black", font=font(size))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, ``size`` pixels high."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)

@@ -12,11 +12,13 @@ from .arrays import from_vtk, image_array, image_data, to_vtk
 from .nodes import MAP_ATTRIBUTE, nodes_of_class, world_from_local
 
 
-def volume_image(node: slicer.vtkMRMLVolumeNode) -> VolumeImage:
+def volume_image(node: slicer.vtkMRMLVolumeNode, place: slicer.vtkMRMLVolumeNode | None = None) -> VolumeImage:
     """Voxels and world geometry of a volume node, without copying the voxels.
 
     Args:
         node: scalar or vector volume. A linear parent transform is applied to the geometry; a non-linear one is not.
+        place: gives parent transform and modality instead of ``node``; for a frame of a sequence, which is in no scene
+            of the user's, the volume that shows it.
 
     Returns:
         An image whose ``array`` is a view of the node's own voxels.
@@ -31,8 +33,9 @@ def volume_image(node: slicer.vtkMRMLVolumeNode) -> VolumeImage:
         raise InputError(f"volume '{node.GetName()}' holds no voxels; expected a loaded image. Load it again.")
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
+    place = place or node
     return VolumeImage(
-        image_array(image), world_from_local(node) @ from_vtk(matrix), node.GetName() or "volume", _modality(node)
+        image_array(image), world_from_local(place) @ from_vtk(matrix), place.GetName() or "volume", _modality(place)
     )
 
 
@@ -82,6 +85,13 @@ def active_volume(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLVolumeNode:
         f"the scene holds {len(volumes)} volumes ({names}) and the Red slice view shows none; expected one. Name the "
         "volume, or show it in the Red view."
     )
+
+
+def input_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLVolumeNode]:
+    """The volumes of a scene that can be segmented: no label maps, no attention maps, none without voxels."""
+    return [
+        node for node in nodes_of_class(scene, "vtkMRMLScalarVolumeNode") if _is_input(node) and node.GetImageData()
+    ]
 
 
 def _is_input(node: slicer.vtkMRMLVolumeNode) -> bool:

@@ -28,8 +28,10 @@ VALUES = {
 
 
 def _enumeration(text: str) -> Any:
-    """``QAbstractItemView::NoEditTriggers`` as PySide6 has it."""
+    """``QAbstractItemView::NoEditTriggers`` as PySide6 has it; of a CTK class, its text."""
     owner, value = text.split("::")
+    if owner in STAND_INS:
+        return text
     return getattr(QtCore.Qt if owner == "Qt" else getattr(QtWidgets, owner), value)
 
 

@@ -128,6 +128,17 @@ def _is_listed(node: slicer.vtkMRMLNode, types: list[str], hidden_types: list[st
     return with_children and not any(map(node.IsA, hidden_types)) and any(map(node.IsA, types))
 
 
+class ctkPathLineEdit:  # noqa: N801
+    """A path that can be typed or chosen."""
+
+    def setCurrentPath(self, path: str) -> None:
+        self.currentPath = path
+
+    def _changed(self, name: str) -> None:
+        if name == "currentPath":
+            self._emit("currentPathChanged(QString)", self.currentPath)
+
+
 class qMRMLNodeComboBox:  # noqa: N801
     """A list of the scene's nodes of some classes, with or without an entry for none."""
 
@@ -231,5 +242,12 @@ class ctkRangeWidget:  # noqa: N801
 
 STAND_INS = {
     behaviour.__name__: stand_in(behaviour, QtWidgets.QWidget)
-    for behaviour in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, ctkSliderWidget, ctkRangeWidget)
+    for behaviour in (
+        qMRMLWidget,
+        ctkCollapsibleButton,
+        ctkPathLineEdit,
+        qMRMLNodeComboBox,
+        ctkSliderWidget,
+        ctkRangeWidget,
+    )
 }

@@ -1,0 +1,43 @@
+"""One image of many: how it is read, and how its result is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .result import VolumeResult
+from .volume import VolumeImage
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image to segment, alone or in a batch.
+
+    Attributes:
+        name: what the user calls it: a file or a volume.
+        stem: start of the names of its result files; one of its own in a batch.
+        read: gives the image; called again for every look at it, so that a batch holds one image at a time.
+        save: writes all result files but the record into a folder; returns the seconds by stage.
+        endings: what follows ``stem`` in the names of the files that ``save`` always writes.
+    """
+
+    name: str
+    stem: str
+    read: Callable[[], VolumeImage]
+    save: Callable[[VolumeImage, VolumeResult, Path], dict[str, float]]
+    endings: tuple[str, ...] = ()
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Names that can be files on every system, each once whatever the case of its letters."""
+    stems: list[str] = []
+    for name in names:
+        stem = base = re.sub(r"[^\w .()+-]", "_", name).strip(" .") or "volume"
+        number = 1
+        while stem.lower() in (taken.lower() for taken in stems):
+            number += 1
+            stem = f"{base}_{number}"
+        stems.append(stem)
+    return stems

@@ -1,0 +1,67 @@
+"""Which images a folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.case import file_names
+from ..data.volume import VolumeImage
+from .reading import has_series, is_image, read_volume, series_in, stem_of
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One image on disk.
+
+    Attributes:
+        path: file, or folder of a DICOM series.
+        stem: start of the names of its result files.
+        series: which series of the folder, where it holds several.
+    """
+
+    path: Path
+    stem: str
+    series: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return self.path.name if self.series is None else self.stem
+
+    def read(self) -> VolumeImage:
+        """Read it; raises ``InputError``."""
+        return read_volume(self.path, self.series)
+
+
+def images_in(path: Path) -> list[ImageSource] | None:
+    """The images of a folder: files, DICOM series in folders of their own, or several series in the folder itself.
+
+    Returns:
+        None for a single input: a file, or the folder of one DICOM series; also for a folder without images. Images
+        that differ in their suffix alone keep it in the stem.
+    """
+    if not path.is_dir():
+        return None
+    own = series_in(path)
+    if own:
+        return _series_of(path) if len(own) > 1 else None
+    found: list[ImageSource] = []
+    for child in sorted(path.iterdir()):
+        if is_image(child):
+            found.append(ImageSource(child, stem_of(child)))
+        elif child.is_dir() and has_series(child):
+            found += _series_of(child)
+    stems = [source.stem.lower() for source in found]
+    distinct = [source.stem if stems.count(source.stem.lower()) == 1 else source.name for source in found]
+    return [
+        ImageSource(source.path, stem, source.series) for source, stem in zip(found, file_names(distinct), strict=True)
+    ] or None
+
+
+def _series_of(folder: Path) -> list[ImageSource]:
+    """The series of a folder; several are told apart by the end of their UIDs, which does not change."""
+    series = series_in(folder)
+    if len(series) == 1:
+        return [ImageSource(folder, stem_of(folder))]
+    return [ImageSource(folder, f"{stem_of(folder)}_{uid[-12:].strip('.')}", uid) for uid in series]

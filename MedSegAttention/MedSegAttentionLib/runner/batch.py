@@ -1,0 +1,201 @@
+"""Many cases one after another: resumable, and no case that fails stops the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from ..checkpoints.card_file import read_card
+from ..checkpoints.catalogue import choose_checkpoint
+from ..data.case import Case
+from ..data.errors import Cancelled, MedSegAttentionError, UsageError
+from ..data.result import SliceResult, VolumeResult
+from ..data.volume import VolumeImage
+from ..inference.settings import RunSettings
+from .records import is_whole, read_record, results_in, write_record, write_summary
+
+logger = logging.getLogger(__name__)
+
+SUMMARY_FILE = "summary.csv"
+DECISIVE = ("attention", "attention_grid", "axis", "force")
+"""Settings that change a result; on which device and how many slices at once it was computed does not."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run on a case.
+
+    Attributes:
+        run: ``run`` of :mod:`.in_process`, or one like it.
+        task: see ``run``.
+        checkpoint: see ``run``.
+        settings: see ``run``.
+    """
+
+    run: Callable[..., VolumeResult]
+    task: str | None = None
+    checkpoint: str | Path | None = None
+    settings: RunSettings = field(default_factory=RunSettings)
+
+    def result(self, volume: VolumeImage, **callbacks: Any) -> VolumeResult:
+        """Run; ``callbacks`` are those of ``run``."""
+        return self.run(volume, task=self.task, checkpoint=self.checkpoint, settings=self.settings, **callbacks)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a case ended.
+
+    Attributes:
+        case: its name.
+        status: ``segmented``, ``skipped`` (the result is there already), ``failed`` or ``cancelled``.
+        record: provenance and what was found; empty unless segmented or skipped.
+        error: why it failed, or None.
+    """
+
+    case: str
+    status: str
+    record: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """Where a batch is.
+
+    Attributes:
+        case: name of the case.
+        index: its number, from 0.
+        count: number of cases.
+        slice: the slice just finished, or None when a case begins or ends.
+        outcome: how the case ended, or None while it runs.
+    """
+
+    case: str
+    index: int
+    count: int
+    slice: SliceResult | None = None
+    outcome: Outcome | None = None
+
+
+def run_batch(
+    cases: Sequence[Case],
+    request: Request,
+    output: Path | None,
+    *,
+    overwrite: bool = False,
+    on_progress: Callable[[BatchProgress], None] | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
+) -> list[Outcome]:
+    """Segment all cases; ``summary.csv`` in ``output`` is brought up to date after each.
+
+    A case whose record in ``output`` tells of the same image, checkpoint and settings, with all files there, is
+    skipped. A cancelled batch ends with the case it was at.
+
+    Args:
+        cases: each with a stem of its own.
+        request: what to run.
+        output: folder of the results; None leaves it to ``Case.save`` to keep them, and nothing is ever skipped.
+        overwrite: skip nothing.
+        on_progress: called before each case, after each slice and after each case.
+        is_cancelled: asked before each case and after each slice.
+
+    Raises:
+        UsageError: an option that can never work.
+    """
+    outcomes: list[Outcome] = []
+    for index, case in enumerate(cases):
+
+        def tell(index: int = index, case: Case = case, **what: Any) -> None:
+            if on_progress:
+                on_progress(BatchProgress(case.name, index, len(cases), **what))
+
+        tell()
+        if is_cancelled and is_cancelled():
+            outcomes.append(Outcome(case.name, "cancelled"))
+        else:
+            callbacks = {"on_slice": lambda finished, tell=tell: tell(slice=finished), "is_cancelled": is_cancelled}
+            outcomes.append(_outcome(case, request, output, overwrite, callbacks))
+        if output:
+            write_summary(output / SUMMARY_FILE, [_row(outcome) for outcome in outcomes])
+        tell(outcome=outcomes[-1])
+        if outcomes[-1].status == "cancelled":
+            break
+    return outcomes
+
+
+def segment_case(
+    case: Case, request: Request, output: Path | None, *, seconds: dict[str, float] | None = None, **callbacks: Any
+) -> dict[str, Any]:
+    """Segment one case and keep its result; a failed run leaves nothing.
+
+    Args:
+        case: what to segment.
+        request: what to run.
+        output: folder of the results, made when missing; None as in :func:`run_batch`.
+        seconds: by stage, spent before.
+        callbacks: see ``run``.
+
+    Returns:
+        The record of the case: provenance, hash of the image, what was found, names of the files.
+    """
+    if output is None:
+        return _read_run_save(case, request, Path(), seconds or {}, callbacks)
+    with results_in(output, case.stem) as folder:
+        return write_record(folder, case.stem, _read_run_save(case, request, folder, seconds or {}, callbacks))
+
+
+def _read_run_save(
+    case: Case, request: Request, folder: Path, seconds: dict[str, float], callbacks: dict[str, Any]
+) -> dict[str, Any]:
+    begin = perf_counter()
+    volume = case.read()
+    seconds = {**seconds, "read": round(perf_counter() - begin, 4)}
+    result = request.result(volume, **callbacks)
+    seconds |= result.provenance.get("seconds", {})
+    seconds |= case.save(volume, result, folder)
+    return {
+        **result.provenance,
+        "seconds": seconds,
+        "input_sha256": volume.sha256(),
+        "segments": result.found(),
+    }
+
+
+def _outcome(case: Case, request: Request, output: Path | None, overwrite: bool, callbacks: dict[str, Any]) -> Outcome:
+    try:
+        if output and not overwrite and (record := _valid_record(case, request, output)):
+            return Outcome(case.name, "skipped", record)
+        return Outcome(case.name, "segmented", segment_case(case, request, output, **callbacks))
+    except UsageError:
+        raise
+    except Cancelled:
+        return Outcome(case.name, "cancelled")
+    except Exception as error:  # one case must not stop the rest, whatever happens to it
+        if not isinstance(error, MedSegAttentionError):
+            logger.debug("case '%s' failed", case.name, exc_info=True)
+        return Outcome(case.name, "failed", error=error)
+
+
+def _valid_record(case: Case, request: Request, output: Path) -> dict[str, Any] | None:
+    """The record of an earlier result that the request would give again; cheap questions first."""
+    record = read_record(output, case.stem)
+    settings = record.get("settings")
+    wanted = {name: getattr(request.settings, name) for name in DECISIVE}
+    wanted["attention"] = list(wanted["attention"]) if isinstance(wanted["attention"], tuple) else wanted["attention"]
+    same = isinstance(settings, dict) and wanted == {name: settings.get(name) for name in DECISIVE}
+    if not same or not is_whole(output, case.stem, record, case.endings):
+        return None
+    volume = case.read()
+    card = read_card(choose_checkpoint(request.task, volume, request.checkpoint))
+    same = record.get("weights_sha256") == card.weights_sha256 and record.get("input_sha256") == volume.sha256()
+    return record if same else None
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    error = " ".join(str(outcome.error).split()) if outcome.error else ""
+    return {"case": outcome.case, "status": outcome.status, "error": error, "record": outcome.record}

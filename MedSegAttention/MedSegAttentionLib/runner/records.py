@@ -1,0 +1,119 @@
+"""Results of cases as files of one folder: complete or not there, with a record that tells whether they still hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..data.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+PROVENANCE_COLUMNS = ("checkpoint", "weights_sha256", "version", "device", "created")
+
+
+@contextmanager
+def results_in(output: Path, stem: str) -> Iterator[Path]:
+    """A folder beside the results; when all went well what it holds moves over, otherwise nothing is left.
+
+    Files of an earlier result of the same case that the new one lacks are removed: one record, one set of files.
+
+    Raises:
+        InputError: the folder cannot be written to, or a folder stands where a file must go.
+    """
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
+    except OSError as error:
+        raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
+    try:
+        yield workshop
+        files = sorted(workshop.iterdir())
+        if taken := [path.name for path in files if (output / path.name).is_dir()]:
+            raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another --output.")
+        outdated = set(_files_of(read_record(output, stem), stem)) - {path.name for path in files}
+        for path in files:
+            path.replace(output / path.name)
+        for name in outdated:
+            (output / name).unlink(missing_ok=True)
+        workshop.rmdir()
+    except BaseException:
+        shutil.rmtree(workshop, ignore_errors=True)
+        for folder in made:
+            folder.rmdir()
+        raise
+
+
+def write_record(folder: Path, stem: str, record: dict[str, Any]) -> dict[str, Any]:
+    """Write STEM.json, which also names all files that are in ``folder`` now; returns what was written."""
+    record = {**record, "files": sorted(path.name for path in folder.iterdir())}
+    (folder / f"{stem}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record
+
+
+def read_record(folder: Path, stem: str) -> dict[str, Any]:
+    """The record of a case, or an empty one where there is none that can be read."""
+    try:
+        record = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def is_whole(folder: Path, stem: str, record: dict[str, Any], endings: Sequence[str]) -> bool:
+    """Whether all files that ``record`` names are there, among them those with ``endings``."""
+    names = _files_of(record, stem)
+    return {f"{stem}{ending}" for ending in endings} <= set(names) and all((folder / name).is_file() for name in names)
+
+
+def _files_of(record: dict[str, Any], stem: str) -> list[str]:
+    """Plain names that belong to the case: a record is a file like any other, and may say anything."""
+    names = record.get("files", [])
+    return [name for name in names if isinstance(name, str) and name.startswith(f"{stem}.") and Path(name).name == name]
+
+
+def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the table of a batch, one row a case; where it cannot be written now, the log says so.
+
+    Args:
+        path: a CSV file, replaced as a whole.
+        rows: ``{"case", "status", "error", "record"}``; ``record`` may be empty.
+    """
+    classes = dict.fromkeys(item["name"] for row in rows for item in row["record"].get("segments", []))
+    measures = [f"{name} {unit}" for name in classes for unit in ("mL", "voxels")]
+    columns = ["case", "status", *PROVENANCE_COLUMNS, *measures, "seconds", "warnings", "error"]
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="")
+            writer.writeheader()
+            writer.writerows(_columns_of(row) for row in rows)
+        unfinished.replace(path)
+    except OSError as error:  # open in a spreadsheet, for one: the batch must go on, and the next case tries again
+        logger.warning("'%s' could not be written (%s); close it if another program has it open.", path, error)
+
+
+def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
+    record = row["record"]
+    values = {name: record.get(name, "") for name in PROVENANCE_COLUMNS}
+    for item in record.get("segments", []):
+        values[f"{item['name']} mL"] = "" if item["ml"] is None else item["ml"]
+        values[f"{item['name']} voxels"] = item["voxels"]
+    if "seconds" in record:
+        values["seconds"] = round(sum(record["seconds"].values()), 2)
+    return {
+        "case": row["case"],
+        "status": row["status"],
+        **values,
+        "warnings": " ".join(record.get("warnings", [])),
+        "error": row["error"],
+    }

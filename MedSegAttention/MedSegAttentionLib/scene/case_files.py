@@ -1,0 +1,132 @@
+"""The files of one result: what the command line and a batch write for an image, from a file or from the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import slicer
+
+from ..data.case import Case, file_names
+from ..data.result import VolumeResult
+from ..data.volume import VolumeImage
+from .application import headless_scene
+from .exports import export_nifti
+from .files import save_node, save_scene
+from .nodes import unchanged_after
+from .pictures import write_figure
+from .report import write_report
+from .result_figure import result_panels
+from .volumes import add_volume, volume_image
+from .writing import write_result
+
+
+@dataclass(frozen=True)
+class FileChoice:
+    """What is written for an image besides STEM.seg.nrrd, STEM.MAP.nrrd and STEM.png.
+
+    Attributes:
+        nifti: STEM.nii.gz, the label map.
+        report: STEM.report.png, the page to look at.
+        scene: STEM.mrb, a scene that Slicer opens.
+    """
+
+    nifti: bool = False
+    report: bool = False
+    scene: bool = False
+
+    def endings(self) -> tuple[str, ...]:
+        """Endings of the files that are always written."""
+        also = {".nii.gz": self.nifti, ".report.png": self.report, ".mrb": self.scene}
+        return (".seg.nrrd", ".png", *(ending for ending, wanted in also.items() if wanted))
+
+
+def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: FileChoice) -> Case:
+    """A case whose image comes from a file; its nodes live in a scene of their own while files are written."""
+
+    def save(volume: VolumeImage, result: VolumeResult, folder: Path) -> dict[str, float]:
+        scene = headless_scene()
+        return save_files(scene, add_volume(scene, volume), result, folder / stem, choice)
+
+    return Case(name, stem, lambda: read().without_alpha(), save, choice.endings())
+
+
+def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeNode], choice: FileChoice) -> list[Case]:
+    """Cases whose images are volumes of a scene, which is left as it was.
+
+    The files lie in the volume's own coordinates, as Slicer saves nodes: a transform above it is not in them.
+    """
+    stems = file_names([node.GetName() or "volume" for node in nodes])
+    cases = []
+    for node, stem in zip(nodes, stems, strict=True):
+        save = partial(_save_beside, scene, node, stem, choice)
+        cases.append(Case(node.GetName() or "volume", stem, partial(volume_image, node), save, choice.endings()))
+    return cases
+
+
+def scene_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeNode]) -> list[Case]:
+    """Cases whose images are volumes of a scene and whose results go there too; no file is written."""
+
+    def save(node: slicer.vtkMRMLVolumeNode, _volume: VolumeImage, result: VolumeResult, _folder: Path) -> dict:
+        begin = perf_counter()
+        write_result(scene, result, node, show=False)
+        return {"nodes": round(perf_counter() - begin, 4)}
+
+    return [Case(node.GetName() or "volume", "", partial(volume_image, node), partial(save, node)) for node in nodes]
+
+
+def _save_beside(
+    scene: slicer.vtkMRMLScene,
+    node: slicer.vtkMRMLVolumeNode,
+    stem: str,
+    choice: FileChoice,
+    _volume: VolumeImage,
+    result: VolumeResult,
+    folder: Path,
+) -> dict[str, float]:
+    with unchanged_after(scene):
+        return save_files(scene, node, result, folder / stem, choice)
+
+
+def save_files(
+    scene: slicer.vtkMRMLScene,
+    volume_node: slicer.vtkMRMLVolumeNode,
+    result: VolumeResult,
+    stem: Path,
+    choice: FileChoice,
+) -> dict[str, float]:
+    """Write the result into ``scene`` and from there to files.
+
+    Args:
+        scene: of the volume.
+        volume_node: the image that was segmented.
+        result: of the run on it.
+        stem: folder and start of the file names.
+        choice: what to write.
+
+    Returns:
+        Seconds for ``nodes`` and ``files``.
+    """
+    begin = perf_counter()
+    nodes = write_result(scene, result, volume_node)
+    middle = perf_counter()
+    save_node(nodes.segmentation, _beside(stem, ".seg.nrrd"))
+    for name, node in nodes.attention.items():
+        save_node(node, _beside(stem, f".{name}.nrrd"))
+    overlay = next(iter(nodes.attention.values()), None)
+    panels = result_panels(scene, volume_node, nodes.segmentation, overlay, result.labels, result.provenance)
+    write_figure(_beside(stem, ".png"), *panels)
+    if choice.nifti:
+        export_nifti(nodes.segmentation, _beside(stem, ".nii.gz"))
+    if choice.report:
+        write_report(nodes.segmentation, _beside(stem, ".report.png"))
+    if choice.scene:
+        save_scene(scene, _beside(stem, ".mrb"))
+    return {"nodes": round(middle - begin, 4), "files": round(perf_counter() - middle, 4)}
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    return stem.with_name(f"{stem.name}{ending}")

@@ -1,0 +1,162 @@
+"""One page about a result, as a picture: slices, volumes, where it comes from, what it must not be used for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from .exports import LabelMap, label_map, provenance_of, reference_volume
+from .nodes import ABSENT_ATTRIBUTE, MAP_ATTRIBUTE, PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, nodes_of_class
+from .pictures import draw_figure, font, save_picture
+from .result_figure import result_panels
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PAGE_WIDTH, PAGE_HEIGHT, EDGE = 1240, 1754, 70
+"""A4 at 150 dots an inch."""
+PANEL_HEIGHTS = {2: 480, 3: 320}
+"""Number of panels -> their height, so that square ones fill the width and the text in the figure is not shrunk."""
+RESEARCH_USE = "For research use only. Not for clinical decisions."
+DARK, GREY = "black", "#555555"
+
+
+def write_report(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | Path) -> Path:
+    """Write one page (A4, 150 dots an inch) about a segmentation.
+
+    Args:
+        segmentation_node: of a scene that holds its image; the first attention map of the same run is shown too.
+        path: ``.png``.
+
+    Raises:
+        InputError: its image is not in the scene, or the file cannot be written.
+    """
+    volume_node, labels = reference_volume(segmentation_node), label_map(segmentation_node)
+    provenance, overlay = provenance_of(segmentation_node), overlay_of(segmentation_node)
+    scene = segmentation_node.GetScene()
+    height = PANEL_HEIGHTS[2 if overlay is None else 3]
+    figure = result_panels(scene, volume_node, segmentation_node, overlay, labels.array, provenance, height)
+    page = _Page()
+    page.line(f"Segmentation of {volume_node.GetName()}", 34)
+    page.line(RESEARCH_USE, 20)
+    page.gap(12)
+    page.picture(draw_figure(*figure))
+    if overlay is not None and overlay.GetDescription():
+        page.paragraph(f"{figure[0][-1][0]}: {overlay.GetDescription()}", GREY)
+    page.gap(16)
+    page.table(labels)
+    for title, text in _notes(segmentation_node, provenance):
+        page.paragraph(f"{title}: {text}")
+    page.gap(16)
+    page.line("Provenance", 24)
+    for title, text in _origin(provenance):
+        page.paragraph(f"{title}: {text}")
+    return save_picture(page.image, path)
+
+
+def overlay_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """The first attention map of the run that made the segmentation, or None."""
+    run = segmentation_node.GetAttribute(PROVENANCE_ATTRIBUTE)
+    for node in nodes_of_class(segmentation_node.GetScene(), "vtkMRMLScalarVolumeNode"):
+        if run and node.GetAttribute(MAP_ATTRIBUTE) and node.GetAttribute(PROVENANCE_ATTRIBUTE) == run:
+            return node
+    return None
+
+
+def _notes(node: slicer.vtkMRMLSegmentationNode, provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a reader must know before the numbers are believed."""
+    notes = [
+        ("Not found", node.GetAttribute(ABSENT_ATTRIBUTE)),
+        ("Partial, the run was stopped; finished slices", node.GetAttribute(PARTIAL_ATTRIBUTE)),
+        *(("Warning", text) for text in provenance.get("warnings", [])),
+    ]
+    return [(title, text) for title, text in notes if text]
+
+
+def _origin(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    if not provenance:
+        return [("Unknown", "this segmentation was not made by MedSegAttention.")]
+    settings, versions = provenance.get("settings", {}), provenance.get("versions", {})
+    entries = [
+        ("Checkpoint", f"{provenance.get('checkpoint', '')} version {provenance.get('checkpoint_version', '?')}"),
+        ("SHA-256 of its weights", provenance.get("weights_sha256", "")),
+        ("Software", f"MedSegAttention {provenance.get('version', '?')}"),
+        ("With", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Created", provenance.get("created", "")),
+        ("Device", " ".join(str(provenance.get(key, "")) for key in ("device", "precision")).strip()),
+        ("Slices along axis", provenance.get("slice_axis", "")),
+        ("Settings", ", ".join(f"{name} {value}" for name, value in settings.items())),
+        ("Seconds", ", ".join(f"{name} {value:.2f}" for name, value in provenance.get("seconds", {}).items())),
+    ]
+    return [(title, text) for title, text in entries if text]
+
+
+class _Page:
+    """A white page that is filled from top to bottom; what no longer fits is left out, and the page says so."""
+
+    def __init__(self) -> None:
+        from PIL import Image, ImageDraw
+
+        self.image = Image.new("RGB", (PAGE_WIDTH, PAGE_HEIGHT), "white")
+        self._draw = ImageDraw.Draw(self.image)
+        self._top = EDGE
+        self._full = False
+
+    def gap(self, pixels: int) -> None:
+        self._top += pixels
+
+    def line(self, text: str, size: int, colour: str = DARK, left: int = EDGE) -> None:
+        """One line; longer text is written smaller."""
+        room = PAGE_WIDTH - EDGE - left
+        while size > 10 and self._draw.textlength(text, font=font(size)) > room:
+            size -= 1
+        if self._takes(size):
+            self._draw.text((left, self._top), text, fill=colour, font=font(size))
+            self._top += round(1.45 * size)
+
+    def paragraph(self, text: str, colour: str = DARK, size: int = 18) -> None:
+        """Text broken into lines."""
+        room, line = PAGE_WIDTH - 2 * EDGE, ""
+        for word in text.split():
+            longer = f"{line} {word}".strip()
+            if line and self._draw.textlength(longer, font=font(size)) > room:
+                self.line(line, size, colour)
+                longer = word
+            line = longer
+        self.line(line, size, colour)
+
+    def picture(self, picture: Image.Image) -> None:
+        """At its own size, or smaller where it is wider than the page."""
+        scale = min((PAGE_WIDTH - 2 * EDGE) / picture.width, 1)
+        scaled = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+        self.image.paste(scaled, (EDGE, self._top))
+        self._top += scaled.height + 8
+
+    def table(self, labels: LabelMap) -> None:
+        """Name, volume and voxels of each segment, with its colour."""
+        columns = (EDGE + 40, EDGE + 560, EDGE + 800)
+        self._row(columns, ("Structure", "Volume, mL", "Voxels"), GREY)
+        for item in labels.found:
+            top, size = self._top, 22
+            volume = "-" if item["ml"] is None else f"{item['ml']:.2f}"
+            if self._row(columns, (item["name"], volume, f"{item['voxels']:,}"), DARK):
+                self._draw.rectangle((EDGE, top + 2, EDGE + size, top + size), fill=labels.colours[item["name"]])
+
+    def _row(self, columns: tuple[int, ...], texts: tuple[str, ...], colour: str) -> bool:
+        if not self._takes(20):
+            return False
+        for left, text in zip(columns, texts, strict=True):
+            self._draw.text((left, self._top), text, fill=colour, font=font(20))
+        self._top += 30
+        return True
+
+    def _takes(self, size: int) -> bool:
+        """Whether a line still fits above the lower edge, where there is always room to say that one does not."""
+        if self._full:
+            return False
+        if self._top + 1.45 * size > PAGE_HEIGHT - EDGE:
+            self._full = True
+            self._draw.text((EDGE, PAGE_HEIGHT - EDGE + 8), "(more in the JSON file)", fill=GREY, font=font(18))
+        return not self._full

@@ -1,0 +1,183 @@
+"""A sequence goes in, sequences that play with it come out; real MRML, a real small network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import slicer
+
+from conftest import geometry
+from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, InputError
+from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.runner import in_process
+from MedSegAttentionLib.scene.exports import label_map
+from MedSegAttentionLib.scene.sequences import frame_images, write_sequences
+from MedSegAttentionLib.scene.volumes import add_volume
+from scene_tools import add_transform, segments_at, snapshot, world_matrix
+from small_checkpoint import write_checkpoint
+
+pytest_plugins = ["slicer_double.fixtures"]
+
+FRAMES = 3
+
+
+@pytest.fixture
+def player(a_scene) -> slicer.vtkSlicerSequencesLogic:
+    """What plays sequences in the application."""
+    logic = slicer.vtkSlicerSequencesLogic()
+    logic.SetMRMLScene(a_scene)
+    yield logic
+    logic.SetMRMLScene(None)
+
+
+def picture(number: int) -> np.ndarray:
+    """``[1, 40, 48]`` with a bright square that moves with the frame."""
+    array = np.full((1, 40, 48), 20, np.uint8)
+    array[0, 10:20, 5 + 8 * number : 15 + 8 * number] = 240
+    return array
+
+
+@pytest.fixture
+def a_sequence(a_scene, player) -> slicer.vtkMRMLSequenceNode:
+    """Three colour pictures, half a second apart, in no browser."""
+    sequence = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "video")
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for number in range(FRAMES):
+        array = np.repeat(picture(number)[..., None], 3, axis=-1)
+        node = add_volume(a_scene, VolumeImage(array, geometry("oblique"), "frame"))
+        sequence.SetDataNodeAtValue(node, str(number / 2))
+        a_scene.RemoveNode(node)
+    return sequence
+
+
+@pytest.fixture(scope="module")
+def a_checkpoint(tmp_path_factory):
+    return write_checkpoint(
+        tmp_path_factory.mktemp("polyp"),
+        task="polyp",
+        modality="ES",
+        in_channels=3,
+        intensity={"method": "window", "low": 0, "high": 255},
+        fit={"fit": "stretch", "size": 64},
+    )
+
+
+@pytest.fixture
+def segment(a_module, a_checkpoint):
+    """``logic.segmentSequence`` with a checkpoint of known behaviour."""
+    logic = a_module.MedSegAttentionLogic(in_process)
+    return lambda *sequence, **keywords: logic.segmentSequence(
+        *sequence, **{"task": "polyp", "checkpoint": a_checkpoint, "device": "cpu"} | keywords
+    )
+
+
+def play(player, browser, number: int) -> None:
+    browser.SetSelectedItemNumber(number)
+    player.UpdateProxyNodesFromSequences(browser)
+
+
+def test_every_frame_has_its_own_result_and_all_play_together(segment, a_sequence, player):
+    slices = []
+    result = segment(a_sequence, attention=("tau_stage4",), progressCallback=slices.append)
+    assert [(item.index, item.count, item.slice.count) for item in slices] == [(n, FRAMES, 1) for n in range(FRAMES)]
+    browser, sequence = result.browserNode, result.segmentationSequenceNode
+    tau = result.attentionSequenceNodes["tau_stage4"]
+    assert browser.GetNumberOfItems() == FRAMES
+    for made in (sequence, tau):
+        values = [made.GetNthIndexValue(n) for n in range(made.GetNumberOfDataNodes())]
+        assert values == [a_sequence.GetNthIndexValue(n) for n in range(FRAMES)]
+        assert (made.GetIndexName(), made.GetIndexUnit()) == ("time", "s")
+    shown, segmentation, overlay = (browser.GetProxyNode(node) for node in (a_sequence, sequence, tau))
+    for number in (2, 0, 1):
+        play(player, browser, number)
+        found = segments_at(segmentation, shown)["prostate"][0]
+        wanted = picture(number)[0] > 128
+        assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.9
+        np.testing.assert_array_equal(label_map(segmentation).array[0] == 1, found)
+        assert f"frame {number + 1}" in json.loads(overlay.GetAttribute("MedSegAttention.Provenance"))["volume"]
+        np.testing.assert_allclose(world_matrix(shown), geometry("oblique"), atol=1e-9)
+    assert overlay.GetDisplayNode().GetColorNode().GetName() == "MedSegAttention Viridis"
+    assert (overlay.GetDisplayNode().GetWindowLevelMin(), overlay.GetDisplayNode().GetWindowLevelMax()) == (0, 1)
+    assert [item["volume"] for item in result.provenance] == ["video frame 1", "video frame 2", "video frame 3"]
+
+
+def test_a_browser_and_a_transform_that_are_there_are_used(segment, a_scene, a_sequence, player):
+    browser = a_scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "player")
+    browser.SetAndObserveMasterSequenceNodeID(a_sequence.GetID())
+    player.UpdateProxyNodesFromSequences(browser)
+    shown = browser.GetProxyNode(a_sequence)
+    transform = add_transform(a_scene, shown)
+    result = segment(a_sequence, attention=False)
+    assert result.browserNode is browser
+    assert result.attentionSequenceNodes == {}
+    segmentation = browser.GetProxyNode(result.segmentationSequenceNode)
+    assert segmentation.GetParentTransformNode() is transform
+    for number in (1, 0):
+        play(player, browser, number)
+        assert segments_at(segmentation, shown)["prostate"].any()
+    assert a_scene.GetNumberOfNodesByClass("vtkMRMLSequenceBrowserNode") == 1
+
+
+def test_looking_at_frames_leaves_the_scene_and_the_sequence_alone(a_scene, a_sequence):
+    before, inside = snapshot(a_scene), a_sequence.GetSequenceScene().GetNumberOfNodes()
+    frames = frame_images(a_sequence)
+    assert [frame.array.shape for frame in frames] == [(1, 40, 48, 3)] * FRAMES
+    assert np.shares_memory(frames[1].array, slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(1)))
+    assert (snapshot(a_scene), a_sequence.GetSequenceScene().GetNumberOfNodes()) == (before, inside)
+
+
+@pytest.mark.parametrize("stop", ["cancel", "error"])
+def test_a_run_that_stops_leaves_the_scene_as_it_was(stop, segment, a_scene, a_sequence):
+    before, asked = snapshot(a_scene), []
+
+    def is_cancelled() -> bool:
+        asked.append(1)
+        return len(asked) == 2
+
+    if stop == "error":
+        slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(1))[:] = 7  # a black frame
+    with pytest.raises(Cancelled if stop == "cancel" else ContractWarning, match=r"stopped|frame 2"):
+        segment(a_sequence, isCancelled=is_cancelled if stop == "cancel" else None)
+    assert snapshot(a_scene) == before
+
+
+def test_a_black_frame_runs_by_force(segment, a_sequence):
+    slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(1))[:] = 7
+    result = segment(a_sequence, attention=False, force=True)
+    assert result.segmentationSequenceNode.GetNumberOfDataNodes() == FRAMES
+    assert "same value" in result.provenance[1]["warnings"][0]
+
+
+def test_a_failure_while_writing_leaves_the_scene_as_it_was(a_scene, a_sequence, a_checkpoint):
+    results = [
+        in_process.run(frame, checkpoint=a_checkpoint, settings=in_process.RunSettings("cpu"))
+        for frame in frame_images(a_sequence)
+    ]
+    before = snapshot(a_scene)
+    with pytest.raises(InputError, match="do not fit"):
+        write_sequences(a_scene, a_sequence, [*results[:2], replace(results[2], labels=np.zeros((1, 2, 2), np.uint8))])
+    assert snapshot(a_scene) == before
+
+
+def test_what_is_no_sequence_of_images_is_refused(segment, a_scene, a_volume_node, a_sequence):
+    empty = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty")
+    transforms = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "moves")
+    transforms.SetDataNodeAtValue(a_scene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), "0")
+    for node, words in (
+        (empty, "at least one frame, got 'empty'"),
+        (None, "got 'None'"),
+        (a_volume_node, "got 'case 1'"),
+        (transforms, "'moves' is a sequence of vtkMRMLLinearTransformNode"),
+    ):
+        with pytest.raises(InputError, match=words):
+            segment(node)
+
+
+def test_a_sequence_that_left_the_scene_gets_no_result(segment, a_scene, a_sequence):
+    with pytest.raises(Cancelled, match="left the scene"):
+        segment(a_sequence, progressCallback=lambda item: item.index == 2 and a_scene.RemoveNode(a_sequence))
+    assert a_scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
