@@ -39,7 +39,6 @@ from MedSegAttentionLib.scene.volumes import active_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from MedSegAttentionLib.setup import dependencies
 
-
 UI_FILES = ("MedSegAttention",)
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 

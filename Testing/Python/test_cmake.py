@@ -90,4 +90,8 @@ def test_icons_have_the_catalogue_size(path):
 def test_requirements_are_lower_bounds_and_leave_slicers_packages_alone():
     lines = (MODULE / "Resources" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     requirements = [line for line in lines if line and not line.startswith("#")]
-    assert [re.fullmatch(r"([\w-]+)>=[\d.]+", line).group(1) for line in requirements] == ["monai", "safetensors"]
+    assert [re.fullmatch(r"([\w-]+)>=[\d.]+", line).group(1) for line in requirements] == [
+        "monai",
+        "psutil",
+        "safetensors",
+    ]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..data.errors import DependencyError
 
-PACKAGES = ("torch", "monai", "safetensors")
+PACKAGES = ("torch", "monai", "safetensors", "psutil")
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_REQUIREMENT = ">=2.8"
 PROTECTED = ("torch", "numpy", "SimpleITK")
