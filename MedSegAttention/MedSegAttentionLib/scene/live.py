@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import numpy as np
 import slicer
@@ -46,6 +48,7 @@ class LiveRun:
         run: on ``volume_image(volume_node)``.
         show: show the result in the slice views.
         preview: show slices as they come.
+        while_writing: makes a context for the one step that takes time, for instance a wait cursor.
     """
 
     def __init__(
@@ -55,11 +58,13 @@ class LiveRun:
         run: Run,
         show: bool = True,
         preview: bool = True,
+        while_writing: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         self._scene, self._volume_node, self._run = scene, volume_node, run
-        self._show, self._wants_preview = show, preview
+        self._show, self._wants_preview, self._while_writing = show, preview, while_writing
         self._preview: Preview | None = None
         self._updated = -PREVIEW_SECONDS
+        self._busy = False
         self._outcome: tuple[WrittenNodes, VolumeResult] | Exception | None = None
         self._tags = [scene.AddObserver(scene.StartCloseEvent, self._on_scene_close)]
 
@@ -75,7 +80,7 @@ class LiveRun:
 
     def poll(self) -> bool:
         """Bring the scene up to date; whether the run still goes on."""
-        if self.is_running:
+        if self.is_running and not self._busy:
             if self._volume_node.GetScene() is not self._scene:
                 self.discard("the volume left the scene during the run")
             elif self._run.poll():
@@ -123,13 +128,18 @@ class LiveRun:
         self._preview.update(run.labels, run.finished)
 
     def _finish(self) -> None:
+        self._busy = True  # a wait cursor lets events in, and with them another poll
         try:
             result = self._run.result()
-            self._remove_preview()
-            outcome: Any = (write_result(self._scene, result, self._volume_node, self._show), result)
+            with self._while_writing():
+                if self.is_running:  # still, after those events
+                    self._remove_preview()
+                    written = write_result(self._scene, result, self._volume_node, self._show)
+                    self._end((written, result))
         except Exception as error:
-            outcome = error
-        self._end(outcome)
+            self._end(error)
+        finally:
+            self._busy = False
 
     def _end(self, outcome: tuple[WrittenNodes, VolumeResult] | Exception) -> None:
         self._remove_preview()

@@ -20,7 +20,13 @@ from .ui_loader import QUiLoader
 from .widgets import STAND_INS
 
 MODULE = Path(__file__).resolve().parents[3] / "MedSegAttention" / "MedSegAttention.py"
-DISPLAYS = ("errorDisplay", "confirmOkCancelDisplay")
+DISPLAYS = ("errorDisplay", "confirmOkCancelDisplay", "confirmYesNoDisplay")
+
+
+class QTimer:
+    """``qt.QTimer``, as far as the module needs it."""
+
+    singleShot = staticmethod(QtCore.QTimer.singleShot)  # noqa: N815 - Qt's name
 
 
 @dataclass
@@ -65,7 +71,8 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     """Give this test ``qt``, ``ctk`` and the parts of ``slicer`` that slicer-core lacks."""
     QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     application = Application()
-    _module(monkeypatch, "qt", **WIDGETS, QUiLoader=QUiLoader, QFile=QtCore.QFile, QIcon=QtGui.QIcon)
+    qt_classes = {"QFile": QtCore.QFile, "QIcon": QtGui.QIcon, "Qt": QtCore.Qt, "QApplication": QtWidgets.QApplication}
+    _module(monkeypatch, "qt", **WIDGETS, **qt_classes, QUiLoader=QUiLoader, QTimer=QTimer)
     _module(monkeypatch, "ctk", ctkCollapsibleButton=STAND_INS["ctkCollapsibleButton"])
     _module(
         monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate
