@@ -1,5 +1,7 @@
 """What 3D Slicer loads: the module's description, its panel and its logic. The work is done in MedSegAttentionLib."""
 
+import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,14 +45,17 @@ from MedSegAttentionLib.checkpoints.catalogue import (
 )
 from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError
-from MedSegAttentionLib.data.result import SliceResult
+from MedSegAttentionLib.data.result import RunProgress, SliceResult
+from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.inference.slicing import plan_slices
 from MedSegAttentionLib.panel.choices import Device, Task
 from MedSegAttentionLib.panel.panel import Panel
+from MedSegAttentionLib.panel.segment_handle import SegmentHandle, SegmentResult
 from MedSegAttentionLib.runner.batch import BatchProgress, Outcome, Request, run_batch
 from MedSegAttentionLib.scene.case_files import FileChoice, image_case, node_cases, scene_cases
 from MedSegAttentionLib.scene.dicom_export import export_dicom
 from MedSegAttentionLib.scene.exports import export_segmentation, latest_segmentation
+from MedSegAttentionLib.scene.live import LiveRun
 from MedSegAttentionLib.scene.nodes import unchanged_on_error
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
 from MedSegAttentionLib.scene.positions import position_in_image
@@ -148,6 +153,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the module is reloaded and when the application closes."""
         self.removeObservers()
         self.panel.close()
+        self.logic.close()
 
     def enter(self) -> None:
         """Called each time the module is shown."""
@@ -166,21 +172,6 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The scene is empty."""
         if self.parent.isEntered:
             self.enter()
-
-
-@dataclass(frozen=True)
-class SegmentResult:
-    """What a run left in the scene.
-
-    Attributes:
-        segmentationNode: ``vtkMRMLSegmentationNode`` with a segment for each class found.
-        attentionNodes: map name -> ``vtkMRMLScalarVolumeNode``, raw values.
-        provenance: checkpoint, SHA-256, versions, device, seconds by stage, settings, warnings.
-    """
-
-    segmentationNode: Any
-    attentionNodes: dict[str, Any]
-    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -206,10 +197,21 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
     ``slicer.util.getModuleLogic("MedSegAttention").segment(task="prostate")``
     """
 
-    def __init__(self, runner: Any = None) -> None:
-        """Args: runner: what runs inference; None for ``MedSegAttentionLib.runner.in_process``, loaded when needed."""
+    def __init__(self, runner: Any = None, background: Any = None) -> None:
+        """Both are loaded when needed.
+
+        Args:
+            runner: what runs inference while the caller waits; None for ``MedSegAttentionLib.runner.in_process``.
+            background: what runs it otherwise; None for a ``MedSegAttentionLib.runner.background.BackgroundRunner``.
+        """
         ScriptedLoadableModuleLogic.__init__(self)
-        self._runner = runner
+        self._runner, self._background = runner, background
+
+    def close(self) -> None:
+        """End the worker process, if there is one; the next run in the background starts another."""
+        if self._background:
+            self._background.close()
+            self._background = None
 
     def getParameterNode(self) -> MedSegAttentionParameterNode:
         """The scene's parameters of this module."""
@@ -258,7 +260,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
 
     def missingPackages(self) -> list[str]:
         """Python packages that inference still needs."""
-        return [] if self._runner else dependencies.missing_packages()
+        return [] if self._runner or self._background else dependencies.missing_packages()
 
     def installationPlan(self) -> Any:
         """What would be installed (``InstallationPlan``), or None when nothing is missing."""
@@ -285,11 +287,12 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
         axis: str = "auto",
         batchSize: int | None = None,
         force: bool = False,
-        progressCallback: Callable[[SliceResult], None] | None = None,
+        progressCallback: Callable[[SliceResult], None] | Callable[[RunProgress], None] | None = None,
+        finishedCallback: Callable[[SegmentHandle], None] | None = None,
         isCancelled: Callable[[], bool] | None = None,
         onCancel: str = "discard",
         show: bool = True,
-    ) -> SegmentResult:
+    ) -> SegmentResult | SegmentHandle:
         """Segment a volume and put segmentation and attention maps into the scene.
 
         Args:
@@ -298,38 +301,40 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             checkpoint: ID or folder; None lets task and volume decide.
             device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
             attention: all maps of the checkpoint, none, or the names of some.
-            wait: True; the call returns when all is done.
+            wait: return when all is done; False returns a handle at once: the run goes on in a worker process, shown
+                in the scene as it goes, and the scene is written from Slicer's event loop (or the handle's ``poll``).
             attentionGrid: ``native`` keeps each map's own grid, ``input`` resamples it to that of the volume.
             axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
             batchSize: slices at once; None lets the device decide.
             force: run although the volume lies outside of what the checkpoint was trained on.
-            progressCallback: called with each finished slice.
+            progressCallback: called with each finished slice; without waiting with the ``RunProgress`` at each change.
+            finishedCallback: called with the handle, once, when it has an outcome; only without waiting.
             isCancelled: asked after each slice.
             onCancel: ``discard`` raises ``Cancelled``, ``keep`` keeps the finished slices.
             show: show the result in the slice views.
 
         Raises:
-            MedSegAttentionError: see ``MedSegAttentionLib.data.errors``; the scene is then as it was.
+            MedSegAttentionError: see ``MedSegAttentionLib.data.errors``; the scene is then as it was. Without waiting
+                most of them are raised by the handle's ``result``.
         """
-        if wait is not True:
-            raise InputError(
-                f"wait={wait!r} is not possible; runs in the background are not available in this version."
-            )
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
-        runner = self._inference()
-        result = runner.run(
+        settings = RunSettings(
+            device=device,
+            batch_size=batchSize,
+            attention=_mapNames(attention),
+            attention_grid=attentionGrid,
+            axis=axis,
+            force=force,
+        )
+        what = {"task": task, "checkpoint": checkpoint, "settings": settings}
+        if not wait:
+            run = self._backgroundRunner().start(volume_image(volumeNode), **what)
+            live = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor)
+            return SegmentHandle(live, progressCallback, finishedCallback, isCancelled, onCancel)
+        result = self._inference().run(
             volume_image(volumeNode),
-            task=task,
-            checkpoint=checkpoint,
-            settings=runner.RunSettings(
-                device=device,
-                batch_size=batchSize,
-                attention=_mapNames(attention),
-                attention_grid=attentionGrid,
-                axis=axis,
-                force=force,
-            ),
+            **what,
             on_slice=progressCallback,
             is_cancelled=isCancelled,
             on_cancel=onCancel,
@@ -366,11 +371,10 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
             ``vtkMRMLScalarVolumeNode`` with raw values.
         """
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
-        runner = self._inference()
-        settings = runner.RunSettings(device=device, force=force)
+        settings = RunSettings(device=device, force=force)
         image = volume_image(volumeNode)
         position = position_in_image(volumeNode, ras)
-        row, provenance = runner.attention_row(
+        row, provenance = self._inference().attention_row(
             image, position, task=task, checkpoint=checkpoint, map=map, settings=settings
         )
         scene = slicer.mrmlScene
@@ -552,6 +556,16 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
 
             self._runner = in_process
         return self._runner
+
+    def _backgroundRunner(self) -> Any:
+        """What runs inference in the background. Nothing is imported into Slicer: the worker says what it lacks."""
+        if self._background is None:
+            if importlib.util.find_spec("psutil") is None:
+                dependencies.require()
+            from MedSegAttentionLib.runner.background import BackgroundRunner
+
+            self._background = BackgroundRunner(shutil.which("PythonSlicer"))
+        return self._background
 
 
 def _mapNames(attention: bool | str | tuple[str, ...]) -> bool | tuple[str, ...]:

@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
     "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),
-    "runner": ({"data", "inference", "checkpoints"}, set()),
+    "runner": ({"data", "inference", "checkpoints"}, NUMERICS | {"psutil"}),
     "setup": (
         {"data", "checkpoints"},
         {"torch", "PyTorchUtils", "SampleData", *SLICER},
@@ -39,7 +39,16 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "__main__": ({"data", "commands"}, TRAINING),
     "__init__": (set(), set()),
 }
-FREE_OF_TORCH = ("", ".data", ".scene", ".setup", ".checkpoints.catalogue", ".inference.settings", ".files.reading")
+FREE_OF_TORCH = (
+    "",
+    ".data",
+    ".scene",
+    ".setup",
+    ".checkpoints.catalogue",
+    ".inference.settings",
+    ".files.reading",
+    ".runner.worker",
+)
 
 
 def modules() -> list[Path]:
@@ -149,7 +158,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
     """All in one process, as in Slicer; every module of the rooms, not the packages alone."""
     scenes = [f".scene.{path.stem}" for path in sorted((PACKAGE / "scene").glob("*.py")) if path.stem != "__init__"]
     data = [f".data.{path.stem}" for path in sorted((PACKAGE / "data").glob("*.py")) if path.stem != "__init__"]
-    script = BLOCKER.format(absent=("torch", "monai", "safetensors"))
+    script = BLOCKER.format(absent=("torch", "monai", "safetensors", "psutil"))
     wanted = (
         *FREE_OF_TORCH,
         ".setup.installation",
@@ -163,7 +172,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
     script += "from MedSegAttentionLib.setup.dependencies import missing_packages\nprint(missing_packages())"
     done = in_a_fresh_python(script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['torch', 'monai', 'safetensors']"
+    assert done.stdout.strip() == "['torch', 'monai', 'safetensors', 'psutil']"
 
 
 def test_networks_checkpoints_and_inference_run_without_slicer():

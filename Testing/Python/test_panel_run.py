@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import slicer
 
-from MedSegAttentionLib.data.errors import ContractWarning, InputError
+from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
+from MedSegAttentionLib.scene.preview import PREVIEW_ATTRIBUTE
 from slicer_double.fakes import nodes_of, scene_content
 
 pytest_plugins = ["slicer_double.fixtures"]
@@ -17,6 +21,25 @@ def a_widget(a_volume_node, open_module):
     widget = open_module()
     widget.ui.taskComboBox.setCurrentIndex(3)
     return widget
+
+
+@pytest.fixture
+def a_slow_run(a_widget, a_runner, monkeypatch):
+    """Click Apply; the handle does one slice a poll, and only when the test polls."""
+    monkeypatch.setattr("qt.QTimer.singleShot", lambda *_: None)
+    a_runner.slices_per_poll = 1
+    a_widget.ui.applyButton.click()
+    return a_widget.panel._run
+
+
+def poll_until(run, finished):
+    while run.progress.finished < finished:
+        assert run.poll()
+
+
+def poll_to_the_end(run):
+    while run.poll():
+        pass
 
 
 def test_apply_writes_segmentation_and_overlays(a_widget, a_scene, a_runner, a_volume_node, an_application):
@@ -44,49 +67,99 @@ def test_attention_can_be_switched_off(a_widget, a_runner):
     assert a_runner.calls[0]["settings"].attention is False
 
 
-def test_progress_is_shown_while_slices_come(a_widget, an_application):
+def test_progress_is_shown_while_slices_come(a_widget, a_slow_run):
     ui, seen = a_widget.ui, []
-    an_application.during_events = lambda: seen.append(
-        (ui.progressBar.value, ui.progressBar.maximum, ui.applyButton.text, ui.inputsCollapsibleButton.enabled)
-    )
-    ui.applyButton.click()
-    assert seen[0][0] == 0
-    assert seen[1:] == [(n, 9, "Cancel", False) for n in range(1, 10)]
+    assert (ui.applyButton.text, ui.inputsCollapsibleButton.enabled) == ("Cancel", False)
+    while a_slow_run.isRunning:
+        seen.append((ui.progressBar.value, ui.progressBar.maximum, ui.statusLabel.text, ui.progressBar.isHidden()))
+        a_slow_run.poll()
+    assert seen[0] == (1, 9, "Slice 1 of 9, about 16 s left", False)
+    assert seen[-1] == (9, 9, "Slice 9 of 9", False)
     assert ui.progressBar.isHidden()
+    assert ui.applyButton.text == "Apply"
 
 
-def test_cancel_leaves_the_scene_as_it_was(a_widget, a_scene, an_application):
-    ui, before = a_widget.ui, scene_content(a_scene)
-    texts = []
+def test_the_event_loop_alone_brings_a_run_to_its_end(a_widget, a_runner, a_scene, an_application):
+    a_runner.slices_per_poll = 4
+    a_widget.ui.applyButton.click()
+    assert a_widget.panel._run.isRunning
+    while a_widget.panel._run:
+        an_application.processEvents()
+    assert a_widget.ui.statusLabel.text.startswith("Finished: ")
 
-    def click_at_the_third_slice():
-        if ui.progressBar.value == 3:
-            ui.applyButton.click()
-            texts.append((ui.statusLabel.text, ui.applyButton.enabled))
 
-    an_application.during_events = click_at_the_third_slice
-    ui.applyButton.click()
-    assert texts == [("Stopping after this slice...", False)]
+def test_a_preview_fills_up_and_is_replaced_by_the_result(a_scene, a_slow_run, a_runner, monkeypatch):
+    monkeypatch.setattr("MedSegAttentionLib.scene.live.PREVIEW_SECONDS", 0.0)
+    poll_until(a_slow_run, 4)
+    (preview,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    assert preview.GetAttribute(PREVIEW_ATTRIBUTE) == "1"
+    shown = slicer.util.arrayFromSegmentInternalBinaryLabelmap(preview, "liver")
+    assert (shown[:4] == a_runner.result.labels[:4]).all()
+    assert not shown[4:].any()
+    poll_to_the_end(a_slow_run)
+    (segmentation,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    assert segmentation is not preview
+    assert segmentation.GetAttribute(PREVIEW_ATTRIBUTE) is None
+
+
+def test_cancel_before_the_first_slice_asks_nothing(a_widget, a_scene, a_runner, an_application, monkeypatch):
+    before = scene_content(a_scene)
+    monkeypatch.setattr("qt.QTimer.singleShot", lambda *_: None)
+    a_runner.slices_per_poll = 0
+    a_widget.ui.applyButton.click()
+    a_widget.ui.applyButton.click()
+    assert an_application.shown == []
     assert scene_content(a_scene) == before
+    assert a_widget.ui.statusLabel.text == "Cancelled; the scene is as it was."
+
+
+def test_cancel_and_discard_leaves_the_scene_as_it_was(a_widget, a_scene, a_slow_run, an_application, a_runner):
+    ui = a_widget.ui
+    before = None
+    poll_until(a_slow_run, 3)
+    an_application.confirms = False
+    ui.applyButton.click()
+    assert an_application.shown == [("confirmYesNoDisplay", "Keep the slices that are finished (3)? No removes them.")]
+    assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
     assert ui.statusLabel.text == "Cancelled; the scene is as it was."
-    an_application.during_events = None
+    before = scene_content(a_scene)
+    a_slow_run.poll()
+    assert scene_content(a_scene) == before
+    a_runner.slices_per_poll = 99
     ui.applyButton.click()  # and the next run is not cancelled
     assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
 
 
-def test_events_during_events_do_not_nest(a_widget, an_application):
-    depth = []
-
-    def handler_that_comes_back():
-        depth.append("in")
-        a_widget.panel._handleEvents()
-
-    an_application.during_events = handler_that_comes_back
+def test_cancel_and_keep_leaves_one_partial_segmentation(a_widget, a_scene, a_slow_run):
+    poll_until(a_slow_run, 3)
     a_widget.ui.applyButton.click()
-    assert len(depth) == 10
+    assert a_widget.ui.statusLabel.text == "Stopping after this slice..."
+    assert not a_widget.ui.applyButton.enabled
+    poll_to_the_end(a_slow_run)
+    (segmentation,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    assert segmentation.GetAttribute("MedSegAttention.Partial") == "0-3"
+    assert a_widget.ui.applyButton.text == "Apply"
 
 
-@pytest.mark.parametrize("error", [InputError("'case 1' has NaN."), RuntimeError("out of luck")])
+def test_a_run_that_ends_while_the_user_is_asked_stays_ended(
+    a_widget, a_scene, a_slow_run, an_application, monkeypatch
+):
+    poll_until(a_slow_run, 3)
+
+    def answer_late(*_arguments, **_keywords):
+        poll_to_the_end(a_slow_run)
+        return False
+
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", answer_late)
+    a_widget.ui.applyButton.click()
+    assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
+    assert a_widget.ui.statusLabel.text.startswith("Finished: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InputError("'case 1' has NaN."), RunError("the worker ended.", "its last words"), RuntimeError("bad luck")],
+)
 def test_an_error_is_shown_and_the_scene_is_as_it_was(a_widget, a_scene, a_runner, an_application, error):
     before = scene_content(a_scene)
     a_runner.errors = [error]
@@ -114,58 +187,77 @@ def test_a_volume_unlike_the_training_data_runs_only_if_the_user_wants(
     assert (scene_content(a_scene) == before) is not confirms
 
 
-def test_closing_the_scene_during_a_run_stops_it(a_widget, a_scene, an_application):
-    def close_at_the_second_slice():
-        if a_widget.ui.progressBar.value == 2:
-            a_scene.Clear(False)
-
-    an_application.during_events = close_at_the_second_slice
-    a_widget.ui.applyButton.click()
+def test_closing_the_scene_during_a_run_stops_it(a_widget, a_scene, a_slow_run):
+    poll_until(a_slow_run, 2)
+    a_scene.Clear(False)
+    assert not a_slow_run.isRunning
     assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
     assert a_widget.ui.statusLabel.text == "Cancelled; the scene is as it was."
     assert not a_widget.ui.applyButton.enabled
 
 
-def test_removing_the_volume_during_a_run_writes_nothing(a_widget, a_scene, a_volume_node, an_application):
-    def remove_at_the_end():
-        if a_widget.ui.progressBar.value == 9:
-            a_scene.RemoveNode(a_volume_node)
-
-    an_application.during_events = remove_at_the_end
-    a_widget.ui.applyButton.click()
+def test_removing_the_volume_during_a_run_stops_it(a_widget, a_scene, a_volume_node, a_slow_run):
+    poll_until(a_slow_run, 2)
+    a_scene.RemoveNode(a_volume_node)
+    assert not a_slow_run.poll()
     assert nodes_of(a_scene, "vtkMRMLScalarVolumeNode") == []
     assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
     assert a_widget.ui.statusLabel.text == "Cancelled; the scene is as it was."
 
 
-def test_a_run_goes_on_when_another_module_is_shown(a_widget, a_scene, an_application):
-    def leave_at_the_second_slice():
-        if a_widget.ui.progressBar.value == 2:
-            a_widget.exit()
-
-    an_application.during_events = leave_at_the_second_slice
-    a_widget.ui.applyButton.click()
+def test_a_run_goes_on_when_another_module_is_shown(a_widget, a_scene, a_slow_run):
+    poll_until(a_slow_run, 2)
+    a_widget.exit()
+    poll_until(a_slow_run, 5)
+    a_widget.enter()
+    assert a_widget.ui.applyButton.text == "Cancel"
+    a_widget.exit()
+    poll_to_the_end(a_slow_run)
     assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
-    an_application.during_events = None
     a_widget.enter()
     assert a_widget.ui.applyButton.enabled
 
 
-def test_reloading_during_a_run_stops_it_and_touches_no_widget(a_widget, a_scene, an_application):
-    before, ui = scene_content(a_scene), a_widget.ui
-
-    def reload_at_the_second_slice():
-        if ui.progressBar.value == 2 and not a_widget.panel._closed:
-            a_widget.cleanup()
-
-    an_application.during_events = reload_at_the_second_slice
-    ui.applyButton.click()
-    assert scene_content(a_scene) == before
+def test_reloading_during_a_run_stops_it_and_touches_no_widget(a_widget, a_scene, a_slow_run, a_runner):
+    ui = a_widget.ui
+    poll_until(a_slow_run, 2)
+    a_widget.cleanup()
+    assert not a_slow_run.poll()
+    assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
     assert ui.progressBar.value == 2
+    assert a_runner.closed  # and with it the worker process
 
 
-def test_every_sentence_of_the_panel_can_be_translated(a_widget, an_application):
-    a_widget.ui.applyButton.click()
+def test_fifty_runs_leave_no_observer_and_no_handle(a_widget, a_scene, a_runner):
+    before, handles = observers(a_scene), []
+    for n in range(50):
+        a_runner.slices_per_poll = 3
+        a_runner.errors = [RuntimeError("bad luck")] if n % 5 == 0 else []
+        a_widget.ui.applyButton.click()
+        if run := a_widget.panel._run:
+            handles.append(weakref.ref(run))
+            run.cancel() if n % 5 == 1 else poll_to_the_end(run)
+        for node in nodes_of(a_scene, "vtkMRMLSegmentationNode"):
+            a_scene.RemoveNode(node)
+        del run
+    assert observers(a_scene) == before
+    for _ in range(5):
+        a_widget.panel.ui.statusLabel.text = ""
+        slicer.app.processEvents()
+    gc.collect()
+    assert len(handles) == 40
+    assert sum(handle() is not None for handle in handles) <= 1
+
+
+def observers(scene):
+    """Number of observers of the scene's closing."""
+    tag = scene.AddObserver(scene.StartCloseEvent, lambda *_: None)
+    scene.RemoveObserver(tag)
+    return [item for item in str(scene).splitlines() if "Command" in item and "Python" in item]
+
+
+def test_every_sentence_of_the_panel_can_be_translated(a_widget, a_slow_run, an_application):
+    poll_to_the_end(a_slow_run)
     for text in ("Apply", "Cancel", "Automatic", "Abdomen", "Slice {number} of {count}"):
         assert text in an_application.translated
     assert slicer.app is an_application

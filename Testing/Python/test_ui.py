@@ -18,7 +18,7 @@ pytest_plugins = ["slicer_double.fixtures"]
 MODULE = Path(__file__).resolve().parents[2] / "MedSegAttention"
 ROOTS = [ET.parse(path).getroot() for path in sorted((MODULE / "Resources" / "UI").glob("*.ui"))]
 WIDGETS = {element.get("name"): element for root in ROOTS for element in root.iter("widget")}
-MESSAGES = ("_setStatus", "_showError", "errorDisplay", "confirmOkCancelDisplay")
+MESSAGES = ("_setStatus", "_showError", "errorDisplay", "confirmOkCancelDisplay", "confirmYesNoDisplay")
 PANEL_FILES = [MODULE / "MedSegAttention.py", *(MODULE / "MedSegAttentionLib" / "panel").glob("*.py")]
 
 

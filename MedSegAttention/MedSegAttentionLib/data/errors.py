@@ -23,6 +23,18 @@ class ContractWarning(InputError):
     """The input lies outside what the checkpoint was trained on; ``force`` runs it all the same."""
 
 
+class RunError(MedSegAttentionError):
+    """The run itself failed, not its input: the worker process ended or hung, the disk is full, a defect.
+
+    Attributes:
+        details: traceback or last output of the worker; may be empty.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
 class Cancelled(MedSegAttentionError):
     """The user stopped the run."""
 

@@ -1,4 +1,4 @@
-"""What inference hands over: one slice at a time, and the whole volume at the end."""
+"""What inference hands over: what it will do, one slice at a time, and the whole volume at the end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,36 @@ import numpy as np
 
 from .card import AttentionMap
 from .labels import Label
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """A run that is about to do its first slice.
+
+    Attributes:
+        count: number of slices.
+        axis: 0, 1 or 2 for i, j or k: the index axis slices are cut along; slice n is plane n of it.
+        classes: the classes the checkpoint knows.
+    """
+
+    count: int
+    axis: int
+    classes: tuple[Label, ...]
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is.
+
+    Attributes:
+        finished: number of finished slices.
+        count: number of slices, or 0 while the network is being loaded.
+        seconds_left: None until the first slices say how long one takes.
+    """
+
+    finished: int
+    count: int
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoints.loading import Checkpoint
 from ..data.card import AttentionMap
-from ..data.result import AttentionVolume, SliceResult, VolumeResult
+from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from .attention_maps import input_volume, native_volume
 from .postprocessing import postprocess
@@ -34,13 +34,16 @@ class SegmentationRun:
         volume: any orientation, oblique or not; one slice or a thousand.
         checkpoint: what to run.
         settings: choices of the user.
+        labels: ``[K, J, I]`` uint8 of zeros, filled slice by slice; None for a new array.
 
     Raises:
         InputError: the volume or a setting cannot be used.
         ContractWarning: the volume lies outside what the checkpoint was trained on, and ``settings.force`` is off.
     """
 
-    def __init__(self, volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) -> None:
+    def __init__(
+        self, volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings, labels: np.ndarray | None = None
+    ) -> None:
         begin = perf_counter()
         self.maps = settings.maps(checkpoint.card)
         self.prepared = prepare(volume, checkpoint, settings)
@@ -48,10 +51,16 @@ class SegmentationRun:
             logger.warning("%s", warning)
         tile = ONE_PIECE * int(checkpoint.card.fit["size"])
         self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile)
-        self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8)
+        self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8) if labels is None else labels
         self.attention: dict[str, list[np.ndarray]] = {item.name: [] for item in self.maps}
         self.done = 0
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
+
+    @property
+    def start(self) -> RunStart:
+        """What the run is going to do."""
+        plan = self.prepared.plan
+        return RunStart(plan.shape[0], plan.axes[0], self.prepared.card.labels)
 
     def __iter__(self) -> Iterator[SliceResult]:
         """Segment the slices in order; stop iterating to cancel."""

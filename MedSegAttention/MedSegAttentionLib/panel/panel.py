@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import slicer
@@ -12,7 +14,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
-from ..data.result import SliceResult
+from ..data.result import RunProgress
 from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
@@ -22,6 +24,7 @@ from .installation import Installation
 from .licence import licenceAccepted
 from .neighbours import NeighboursSection
 from .results_section import ResultsSection
+from .segment_handle import SegmentHandle, SegmentResult
 from .self_check_section import SelfCheckSection
 
 logger = logging.getLogger(__name__)
@@ -30,8 +33,7 @@ logger = logging.getLogger(__name__)
 class Panel(VTKObservationMixin):
     """Connects the widgets of ``MedSegAttention.ui`` with the logic and the parameter node.
 
-    A run happens in this process. Between slices the panel lets Slicer handle its events, so that the window stays
-    alive and Cancel can be clicked.
+    A run happens in a worker process; the logic's handle tells of its progress from Slicer's event loop.
     """
 
     def __init__(self, ui: Any, logic: Any) -> None:
@@ -40,16 +42,16 @@ class Panel(VTKObservationMixin):
         self.ui, self.logic = ui, logic
         self._parameterNode: Any = None
         self._guiTag: int | None = None
-        self._running = self._cancelRequested = self._handlingEvents = self._closed = False
+        self._run: SegmentHandle | None = None
+        self._choices: dict[str, Any] = {}
+        self._closed = self._stopping = False
         self._time = ExpectedTime(ui, logic, lambda: self._parameterNode, self._candidates, self._update)
         self._checkpoints = CheckpointList(ui, self._onCheckpointChosen, self._time.text)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
         self._installation = Installation(logic, self._setStatus)
         self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic))
-        self._batch = BatchSection(
-            ui, logic, lambda: self._parameterNode, self._installation.ready, self._onBatchRunning
-        )
+        self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._batchReady, self._onBatchRunning)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.progressBar.visible = False
 
@@ -77,19 +79,21 @@ class Panel(VTKObservationMixin):
             section.setParameterNode(parameterNode)
         self._update()
 
-    def cancel(self) -> None:
-        """Ask the run, if there is one, to stop after the slice it is at."""
-        self._cancelRequested = True
+    def cancel(self, keep: bool = False) -> None:
+        """Stop the run or the batch, if there is one; ``keep`` keeps the finished slices of a run."""
         self._batch.cancel()
-        if self._running:
-            self._setStatus(_("Stopping after this slice..."))
-            self._update()
+        if self._run:
+            self._stopping = keep
+            self._run.cancel(keep)
+            if self._run:  # a kept result takes a moment
+                self._setStatus(_("Stopping after this slice..."))
+                self._update()
 
     def close(self) -> None:
         """Let go of everything; the widgets may be gone afterwards."""
-        self.cancel()
         self.setParameterNode(None)
         self._closed = True
+        self.cancel()
         self.removeObservers()
         parts = (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck, self._batch, *self._sections)
         for part in parts:
@@ -98,94 +102,127 @@ class Panel(VTKObservationMixin):
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Apply, or Cancel while a run is under way."""
-        if self._running:
-            self.cancel()
+        if self._run:
+            self._askAndCancel()
             return
-        try:
+        with self._errorsShown():
             if self._installation.ready() and self._licenceAccepted():
-                self._segmentOrAsk()
-        except Cancelled:
-            self._setStatus(_("Cancelled; the scene is as it was."))
-        except MedSegAttentionError as error:
-            self._showError(str(error))
-        except Exception as error:
-            logger.exception("segmentation failed")
-            self._showError(_("Segmentation failed: {error}").format(error=error), traceback.format_exc())
+                self._start()
 
-    def _segmentOrAsk(self) -> None:
-        """Run; where the volume is not what the checkpoint was trained on, run again if the user wants it."""
-        try:
-            result = self._segment()
-        except ContractWarning as warning:
-            question = _("{warning}\n\nRun anyway?").format(warning=warning)
-            if not slicer.util.confirmOkCancelDisplay(question, _("Outside of what the checkpoint was trained on")):
-                self._setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
-                return
-            result = self._segment(force=True)
+    def _askAndCancel(self) -> None:
+        """Cancel; where slices are finished the user says what becomes of them, while the run goes on."""
+        run, finished = self._run, self._run.progress.finished
+        question = _("Keep the slices that are finished ({count})? No removes them.").format(count=finished)
+        keep = finished > 0 and slicer.util.confirmYesNoDisplay(question, _("Cancel the segmentation"))
+        if self._run is run:  # it may have finished meanwhile
+            self.cancel(keep)
+
+    def _start(self) -> None:
+        """Run with the parameters as they are now."""
+        parameters = self._parameterNode
+        self._choices = {
+            "volumeNode": parameters.inputVolume,
+            "task": parameters.task.value,
+            "checkpoint": parameters.checkpoint or None,
+            "device": parameters.device.value,
+            "attention": parameters.showAttention,
+        }
+        self._segment()
+
+    def _segment(self, force: bool = False) -> None:
+        self._run = self.logic.segment(
+            **self._choices,
+            force=force,
+            wait=False,
+            progressCallback=self._onProgress,
+            finishedCallback=self._onFinished,
+        )
+        self._showRunning(True)
+        self._setStatus(_("Loading the network..."))
+        self._run.poll()
+
+    def _onFinished(self, run: SegmentHandle) -> None:
+        self._run, self._stopping = None, False
+        self._showRunning(False)
+        with self._errorsShown():
+            try:
+                self._onResult(run.result())
+            except ContractWarning as warning:
+                self._runAnyway(warning)
+
+    def _onResult(self, result: SegmentResult) -> None:
+        """A run has written its result."""
         self._time.remember(result.provenance)
         self.logic.getParameterNode().result = result.segmentationNode
         finished = _("Finished: {name}, {count} attention maps.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
+        done, count = result.provenance.get("slices", (0, 0))
+        if done < count:
+            finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
+                done=done, count=count, name=result.segmentationNode.GetName()
+            )
         self._setStatus("\n".join([finished, *result.provenance.get("warnings", [])]))
 
-    def _segment(self, force: bool = False) -> Any:
-        parameters = self._parameterNode
-        self._setRunning(True)
+    def _runAnyway(self, warning: ContractWarning) -> None:
+        """The volume is not what the checkpoint was trained on: run all the same if the user wants it."""
+        question = _("{warning}\n\nRun anyway?").format(warning=warning)
+        if not self._closed and slicer.util.confirmOkCancelDisplay(
+            question, _("Outside of what the checkpoint was trained on")
+        ):
+            self._segment(force=True)
+        else:
+            self._setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
+
+    @contextmanager
+    def _errorsShown(self) -> Iterator[None]:
+        """Tell the user what the block raises."""
         try:
-            return self.logic.segment(
-                parameters.inputVolume,
-                task=parameters.task.value,
-                checkpoint=parameters.checkpoint or None,
-                device=parameters.device.value,
-                attention=parameters.showAttention,
-                force=force,
-                progressCallback=self._onSlice,
-                isCancelled=lambda: self._cancelRequested,
-            )
-        finally:
-            self._setRunning(False)
+            yield
+        except Cancelled:
+            self._setStatus(_("Cancelled; the scene is as it was."))
+        except MedSegAttentionError as error:
+            self._showError(str(error), getattr(error, "details", ""))
+        except Exception as error:
+            logger.exception("segmentation failed")
+            self._showError(_("Segmentation failed: {error}").format(error=error), traceback.format_exc())
 
     def _licenceAccepted(self) -> bool:
         """Whether the user accepts the licence of the checkpoint that would run."""
         parameters = self._parameterNode
         checkpoint = parameters.checkpoint or None
-        card = self.logic.checkpointFor(parameters.inputVolume, parameters.task.value, checkpoint)
-        if licenceAccepted(card, self.logic.licence(card.id)):
-            return True
-        self._setStatus(_("Not run: the licence of {id} was not accepted.").format(id=card.id))
-        return False
+        return self._licencesAccepted(
+            [self.logic.checkpointFor(parameters.inputVolume, parameters.task.value, checkpoint)]
+        )
 
-    def _onSlice(self, finished: SliceResult) -> None:
+    def _batchReady(self) -> bool:
+        """Whether a batch can start: the images decide among several checkpoints, so all their licences are asked."""
+        return self._installation.ready() and self._licencesAccepted(self._candidates())
+
+    def _licencesAccepted(self, cards: list[Any]) -> bool:
+        for card in cards:
+            if not licenceAccepted(card, self.logic.licence(card.id)):
+                self._setStatus(_("Not run: the licence of {id} was not accepted.").format(id=card.id))
+                return False
+        return True
+
+    def _onProgress(self, progress: RunProgress) -> None:
         if self._closed:
             return
-        self.ui.progressBar.maximum = finished.count
-        self.ui.progressBar.value = finished.index + 1
-        if not self._cancelRequested:
-            self._setStatus(_("Slice {number} of {count}").format(number=finished.index + 1, count=finished.count))
-        self._handleEvents()
+        self.ui.progressBar.maximum = max(1, progress.count)
+        self.ui.progressBar.value = progress.finished
+        if not self._stopping:
+            self._setStatus(progressText(progress))
 
-    def _handleEvents(self) -> None:
-        if self._handlingEvents:  # an event handler itself came back here
-            return
-        self._handlingEvents = True
-        try:
-            slicer.app.processEvents()
-        finally:
-            self._handlingEvents = False
-
-    def _setRunning(self, running: bool) -> None:
-        self._running, self._cancelRequested = running, False
+    def _showRunning(self, running: bool) -> None:
         if self._closed:
             return
         for section in (*self._parameterSections(), self.ui.batchCollapsibleButton):
             section.enabled = not running
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
-        self._setStatus(_("Loading the network...") if running else "")
+        self._setStatus("")
         self._update()
-        if running:
-            self._handleEvents()
 
     def _onBatchRunning(self, running: bool) -> None:
         for section in self._parameterSections():
@@ -207,15 +244,15 @@ class Panel(VTKObservationMixin):
                 return
         self._ownCheckpoints.update()
         button = self.ui.applyButton
-        button.text = _("Cancel") if self._running else _("Apply")
-        button.toolTip = self._whyNot() or (_("Stop after this slice") if self._running else _("Segment the volume"))
+        button.text = _("Cancel") if self._run else _("Apply")
+        button.toolTip = self._whyNot() or (_("Stop the segmentation") if self._run else _("Segment the volume"))
         button.enabled = not self._whyNot()
 
     def _whyNot(self) -> str:
         """Why the button cannot be clicked now, or an empty text."""
         parameters = self._parameterNode
-        if self._running:
-            return _("The run stops after this slice") if self._cancelRequested else ""
+        if self._run:
+            return _("The run stops after this slice") if self._stopping else ""
         if self._batch.running:
             return _("A batch is running")
         if not parameters or not parameters.inputVolume:
@@ -244,4 +281,17 @@ class Panel(VTKObservationMixin):
 
     def _showError(self, text: str, details: str = "") -> None:
         self._setStatus(_("Failed; the scene is as it was."))
+        if self._closed:
+            return
         slicer.util.errorDisplay(text, **({"detailedText": details} if details else {}))
+
+
+def progressText(progress: RunProgress) -> str:
+    """What the user reads while a run goes on."""
+    text = _("Slice {number} of {count}").format(number=progress.finished, count=progress.count)
+    left = progress.seconds_left
+    if left is None or progress.finished == progress.count:
+        return text
+    if left < 60:
+        return _("{slices}, about {seconds} s left").format(slices=text, seconds=max(1, round(left)))
+    return _("{slices}, about {minutes} min left").format(slices=text, minutes=round(left / 60))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from ..checkpoints.catalogue import WEIGHTS_FILE, choose_checkpoint
 from ..checkpoints.loading import Checkpoint, load_checkpoint
 from ..data.errors import Cancelled, UsageError
-from ..data.result import AttentionVolume, SliceResult, VolumeResult
+from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
+from ..inference.devices import free_all_memory
 from ..inference.engine import SegmentationRun
 from ..inference.rows import attention_row_volume
 from ..inference.settings import RunSettings
 
-__all__ = ["RunSettings", "attention_row", "run"]
+__all__ = ["RunSettings", "attention_row", "run", "unload"]
 
 
 def run(
@@ -29,6 +33,8 @@ def run(
     on_slice: Callable[[SliceResult], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
     on_cancel: str = "discard",
+    on_start: Callable[[RunStart], None] | None = None,
+    labels: np.ndarray | None = None,
 ) -> VolumeResult:
     """Segment ``volume``.
 
@@ -40,6 +46,8 @@ def run(
         on_slice: called with each finished slice.
         is_cancelled: asked after each slice.
         on_cancel: ``"discard"`` raises :class:`Cancelled`, ``"keep"`` returns the finished slices.
+        on_start: called once, when the volume is accepted and the network loaded.
+        labels: ``[K, J, I]`` uint8 of zeros that the labels are written into as slices finish; None for a new array.
 
     Raises:
         MedSegAttentionError: see :mod:`~..data.errors`.
@@ -49,7 +57,9 @@ def run(
     begin = perf_counter()
     loaded = _loaded(choose_checkpoint(task, volume, checkpoint))
     seconds = {"load": round(perf_counter() - begin, 4)}
-    segmentation = SegmentationRun(volume, loaded, settings)
+    segmentation = SegmentationRun(volume, loaded, settings, labels)
+    if on_start:
+        on_start(segmentation.start)
     for finished in segmentation:
         if on_slice:
             on_slice(finished)
@@ -85,6 +95,13 @@ def attention_row(
         InputError: the point lies outside the volume, or there is no such stage.
     """
     return attention_row_volume(volume, ras, _loaded(choose_checkpoint(task, volume, checkpoint)), map, settings)
+
+
+def unload() -> None:
+    """Let go of the network and give the device's memory back; the next run loads it again."""
+    _load.cache_clear()
+    gc.collect()
+    free_all_memory()
 
 
 def _loaded(folder: Path) -> Checkpoint:

@@ -9,12 +9,13 @@ from vtk.util import numpy_support
 from ..data.errors import InputError
 
 
-def image_data(array: np.ndarray, image: vtk.vtkImageData | None = None) -> vtk.vtkImageData:
+def image_data(array: np.ndarray, image: vtk.vtkImageData | None = None, share: bool = False) -> vtk.vtkImageData:
     """Copy ``[K, J, I]`` or ``[K, J, I, C]`` into a VTK image with unit spacing.
 
     Args:
         array: any number type; types VTK or Slicer's file formats lack become the nearest that holds the values.
         image: filled and returned when given (for instance a ``vtkOrientedImageData``), else a new one.
+        share: use the array itself where its type and order allow, instead of a copy.
 
     Raises:
         InputError: not numbers (complex, text, objects).
@@ -22,7 +23,7 @@ def image_data(array: np.ndarray, image: vtk.vtkImageData | None = None) -> vtk.
     image = vtk.vtkImageData() if image is None else image
     array = np.ascontiguousarray(_storable(array))
     channels = 1 if array.ndim == 3 else array.shape[3]
-    scalars = numpy_support.numpy_to_vtk(array.reshape(-1, channels), deep=True)
+    scalars = numpy_support.numpy_to_vtk(array.reshape(-1, channels), deep=not share)
     scalars.SetName("ImageScalars")
     image.SetDimensions(*array.shape[2::-1])
     image.GetPointData().SetScalars(scalars)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import slicer
 
 from ..data.result import VolumeResult
-from .nodes import mark_partial, unchanged_on_error
+from .nodes import mark_partial, set_provenance, unchanged_on_error
 from .overlays import show_overlay, write_attention
 from .segmentation import write_segmentation
 
@@ -36,9 +37,12 @@ def write_result(
         volume_node: the image that was segmented.
         show: show the image in all slice views, with the first overlay over it.
 
+    How long writing took is added to the provenance, as ``seconds.write``.
+
     Raises:
         InputError: the result does not fit the volume.
     """
+    begin = perf_counter()
     with unchanged_on_error(scene):
         segmentation = write_segmentation(scene, result, volume_node)
         attention = {}
@@ -47,4 +51,7 @@ def write_result(
             mark_partial(attention[name], result.slice_range)
         if show:
             show_overlay(scene, next(iter(attention.values()), None), volume_node)
+        result.provenance.setdefault("seconds", {})["write"] = round(perf_counter() - begin, 4)
+        for node in (segmentation, *attention.values()):
+            set_provenance(node, result.provenance)
     return WrittenNodes(segmentation, attention)

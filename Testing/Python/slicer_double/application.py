@@ -21,7 +21,13 @@ from .ui_loader import QUiLoader
 from .widgets import STAND_INS
 
 MODULE = Path(__file__).resolve().parents[3] / "MedSegAttention" / "MedSegAttention.py"
-DISPLAYS = ("errorDisplay", "confirmOkCancelDisplay")
+DISPLAYS = ("errorDisplay", "confirmOkCancelDisplay", "confirmYesNoDisplay")
+
+
+class QTimer:
+    """``qt.QTimer``, as far as the module needs it."""
+
+    singleShot = staticmethod(QtCore.QTimer.singleShot)  # noqa: N815 - Qt's name
 
 
 @dataclass
@@ -88,6 +94,7 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
         "Qt": QtCore.Qt,
         "QApplication": QtWidgets.QApplication,
         "QTableWidgetItem": QtWidgets.QTableWidgetItem,
+        "QTimer": QTimer,
     }
     _module(monkeypatch, "qt", **WIDGETS, **outside_world(application), **plain, QUiLoader=QUiLoader)
     _module(monkeypatch, "ctk", **{name: kind for name, kind in STAND_INS.items() if name.startswith("ctk")})

@@ -15,7 +15,7 @@ import slicer
 from MedSegAttentionLib.checkpoints.catalogue import read_card
 from MedSegAttentionLib.data.card import AttentionMap, Card
 from MedSegAttentionLib.data.errors import Cancelled
-from MedSegAttentionLib.data.result import AttentionVolume, SliceResult, VolumeResult
+from MedSegAttentionLib.data.result import AttentionVolume, RunProgress, RunStart, SliceResult, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.settings import RunSettings
 
@@ -82,18 +82,21 @@ def an_untrained_checkpoint(folder: Path) -> Card:
 
 
 class FakeRunner:
-    """Stands for ``runner.in_process``: gives a prepared result, slice by slice, without a network.
+    """Stands for ``runner.in_process`` and for a ``BackgroundRunner``: gives a prepared result, without a network.
 
     Attributes:
         result: what a run gives.
         calls: arguments of each run.
         errors: raised, one for each of the next runs.
+        slices_per_poll: of runs in the background; by default all is done at the first poll.
+        closed: whether the worker process would have been ended.
     """
 
     RunSettings = RunSettings
 
     def __init__(self, result: VolumeResult) -> None:
         self.result, self.calls, self.errors = result, [], []
+        self.slices_per_poll, self.closed = 10**6, False
 
     def run(
         self,
@@ -105,16 +108,32 @@ class FakeRunner:
         on_slice: Callable[[SliceResult], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
         on_cancel: str = "discard",
+        on_start: Callable[[RunStart], None] | None = None,
+        labels: np.ndarray | None = None,
     ) -> VolumeResult:
         self.calls.append({"volume": volume, "task": task, "checkpoint": checkpoint, "settings": settings})
         if self.errors:
             raise self.errors.pop(0)
-        for index, labels in enumerate(self.result.labels):
+        for index, plane in enumerate(self.result.labels):
             if on_slice:
-                on_slice(SliceResult(index, len(self.result.labels), labels, {}))
+                on_slice(SliceResult(index, len(self.result.labels), plane, {}))
             if is_cancelled and is_cancelled() and on_cancel == "discard":
                 raise Cancelled("stopped; nothing was kept.")
         return self.result
+
+    def start(
+        self,
+        volume: VolumeImage,
+        *,
+        task: str | None = None,
+        checkpoint: str | None = None,
+        settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+    ) -> FakeRun:
+        self.calls.append({"volume": volume, "task": task, "checkpoint": checkpoint, "settings": settings})
+        return FakeRun(self.result, self.errors.pop(0) if self.errors else None, self.slices_per_poll)
+
+    def close(self) -> None:
+        self.closed = True
 
     def attention_row(
         self,
@@ -128,6 +147,46 @@ class FakeRunner:
     ) -> tuple[AttentionVolume, dict[str, Any]]:
         self.calls.append({"ras": ras, "task": task, "checkpoint": checkpoint, "map": map, "settings": settings})
         return next(iter(self.result.attention.values())), self.result.provenance
+
+
+class FakeRun:
+    """Stands for a ``BackgroundRun``: each poll finishes some slices; the end comes with the poll after the last."""
+
+    def __init__(self, result: VolumeResult, error: Exception | None, step: int) -> None:
+        self._whole, self._outcome, self._step = result, error, step
+        self._keep = False
+        self.finished, self.count = 0, len(result.labels)
+        self.started = RunStart(self.count, 2, result.classes)
+        self.labels = np.zeros_like(result.labels)
+
+    @property
+    def is_running(self) -> bool:
+        return self._outcome is None
+
+    @property
+    def progress(self) -> RunProgress:
+        return RunProgress(self.finished, self.count, 2.0 * (self.count - self.finished) if self.finished else None)
+
+    def poll(self) -> bool:
+        if self.is_running:
+            last = self.finished == self.count or self._keep
+            self.finished = min(self.count, self.finished + self._step)
+            self.labels[: self.finished] = self._whole.labels[: self.finished]
+            if last:
+                self._outcome = replace(self._whole, slice_range=(0, self.finished - 1) if self._keep else None)
+            elif self._step >= self.count:
+                self._outcome = self._whole
+        return self.is_running
+
+    def cancel(self, keep: bool = False) -> None:
+        self._keep = keep
+        if not keep and self.is_running:
+            self._outcome = Cancelled("stopped; nothing was kept.")
+
+    def result(self) -> VolumeResult:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
 
 def scene_content(scene: slicer.vtkMRMLScene) -> dict[str, Any]:

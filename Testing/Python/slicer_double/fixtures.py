@@ -49,7 +49,7 @@ def _choose(cards: list[Card], task: str, wanted: str | None) -> Card:
 
 @pytest.fixture
 def a_logic(a_module: ModuleType, a_runner: FakeRunner) -> Any:
-    return a_module.MedSegAttentionLogic(a_runner)
+    return a_module.MedSegAttentionLogic(a_runner, a_runner)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def open_module(
 ) -> Iterator[Callable[[], Any]]:
     """Call it to open the module's panel; gives the module's widget."""
     logic_class = a_module.MedSegAttentionLogic
-    monkeypatch.setattr(a_module, "MedSegAttentionLogic", lambda: logic_class(a_runner))
+    monkeypatch.setattr(a_module, "MedSegAttentionLogic", lambda: logic_class(a_runner, a_runner))
     opened = []
 
     def open_it() -> Any:

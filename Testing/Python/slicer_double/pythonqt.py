@@ -6,15 +6,22 @@ by their C++ signature; enumerations are integers; a wrapped button is no instan
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtWidgets
+
+if sys.version_info < (3, 12):
+    # PySide6 takes None to be immortal, as it is in Python 3.12, and returns it without counting: each call of a void
+    # method would bring older Python closer to freeing None, which ends the process.
+    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 ALIASES = {"name": "objectName"}
 

@@ -1,0 +1,174 @@
+"""What passes between the worker process and the one that started it.
+
+Messages are JSON objects, one a line: requests (``run``, ``cancel``) on the worker's stdin, events (``ready``,
+``started``, ``slice``, ``done``, ``error``, ``unloaded``) on its private copy of stdout. Arrays are ``.npy`` files in
+the folder of the run, mapped into the memory of both.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import errors
+from ..data.card import AttentionMap
+from ..data.errors import MedSegAttentionError, RunError
+from ..data.labels import Code, Label
+from ..data.result import AttentionVolume, RunStart, VolumeResult
+from ..data.volume import VolumeImage
+from ..inference.settings import RunSettings
+
+VOLUME_FILE, LABELS_FILE = "volume.npy", "labels.npy"
+CHUNK_BYTES = 16 << 20
+
+
+def to_line(message: dict[str, Any]) -> bytes:
+    """A message as it goes through the pipe."""
+    return json.dumps(message).encode("ascii") + b"\n"
+
+
+def from_line(line: bytes) -> dict[str, Any]:
+    """The message of one line; ``ValueError`` when it is none."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"not a message: {line[:80]!r}")
+    return message
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write ``array`` as ``.npy`` piece by piece, so that other threads get their turn.
+
+    Every byte is written, zeros too: mapping a file whose blocks are still to be found on a full disk ends the process.
+
+    Raises:
+        RunError: the disk is full or not writable.
+    """
+    rows = max(1, CHUNK_BYTES * len(array) // max(1, array.nbytes))
+    try:
+        with path.open("wb") as file:
+            header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for first in range(0, len(array), rows):
+                file.write(np.ascontiguousarray(array[first : first + rows]).reshape(-1).view(np.uint8))
+    except OSError as error:
+        raise RunError(
+            f"could not write {array.nbytes / 1e6:.1f} MB to the temporary folder '{path.parent}' ({error.strerror}). "
+            "Free some space on that disk, or choose another temporary folder, and run again."
+        ) from error
+
+
+def write_inputs(folder: Path, volume: VolumeImage) -> None:
+    """Write the voxels, and room for the labels; raises :class:`RunError` when there is no room on the disk."""
+    write_array(folder / VOLUME_FILE, volume.array)
+    write_array(folder / LABELS_FILE, np.broadcast_to(np.uint8(0), volume.array.shape[:3]))
+
+
+def open_labels(folder: Path, writable: bool = False) -> np.ndarray:
+    """``[K, J, I]`` uint8, mapped: what one process writes the other sees."""
+    return np.load(folder / LABELS_FILE, mmap_mode="r+" if writable else "r")
+
+
+def run_request(folder: Path, volume: VolumeImage, checkpoint: Path, settings: RunSettings) -> dict[str, Any]:
+    """The request to segment the volume written to ``folder``."""
+    return {
+        "request": "run",
+        "folder": str(folder),
+        "volume": {"name": volume.name, "modality": volume.modality, "ijk_to_ras": volume.ijk_to_ras.tolist()},
+        "checkpoint": str(checkpoint),
+        "settings": asdict(settings),
+    }
+
+
+def requested_volume(request: dict[str, Any]) -> VolumeImage:
+    """The volume of a request, its voxels mapped: copied only where they are changed."""
+    values = request["volume"]
+    array = np.load(Path(request["folder"]) / VOLUME_FILE, mmap_mode="c")
+    return VolumeImage(array, np.array(values["ijk_to_ras"], float), values["name"], values["modality"])
+
+
+def requested_settings(request: dict[str, Any]) -> RunSettings:
+    """The settings of a request."""
+    values = request["settings"]
+    if not isinstance(values["attention"], bool):
+        values = values | {"attention": tuple(values["attention"])}
+    return RunSettings(**values)
+
+
+def started_event(start: RunStart) -> dict[str, Any]:
+    """The event that says what the run will do."""
+    return {"event": "started", **asdict(start)}
+
+
+def run_start(event: dict[str, Any]) -> RunStart:
+    """What :func:`started_event` was given."""
+    return RunStart(event["count"], event["axis"], _labels(event["classes"]))
+
+
+def done_event(folder: Path, result: VolumeResult) -> dict[str, Any]:
+    """Write the attention of ``result`` to ``folder`` and describe the rest; its labels are there already."""
+    attention = []
+    for number, item in enumerate(result.attention.values()):
+        file = f"attention-{number}.npy"
+        write_array(folder / file, item.array)
+        attention.append({"map": asdict(item.map), "file": file, "ijk_to_ras": item.ijk_to_ras.tolist()})
+    return {
+        "event": "done",
+        "classes": [asdict(label) for label in result.classes],
+        "attention": attention,
+        "provenance": result.provenance,
+        "slice_range": result.slice_range,
+    }
+
+
+def read_result(folder: Path, volume: VolumeImage, event: dict[str, Any]) -> VolumeResult:
+    """The result that :func:`done_event` described, in memory: ``folder`` is needed no longer."""
+    attention = {}
+    for item in event["attention"]:
+        values = item["map"]
+        attention_map = AttentionMap(**values | {"range": tuple(values["range"])})
+        array = np.load(folder / item["file"])
+        attention[attention_map.name] = AttentionVolume(attention_map, array, np.array(item["ijk_to_ras"], float))
+    return VolumeResult(
+        name=volume.name,
+        labels=np.load(folder / LABELS_FILE),
+        ijk_to_ras=volume.ijk_to_ras,
+        classes=_labels(event["classes"]),
+        attention=attention,
+        provenance=event["provenance"],
+        slice_range=tuple(event["slice_range"]) if event["slice_range"] else None,
+    )
+
+
+def error_event(error: Exception, details: str) -> dict[str, Any]:
+    """The event that says how a run failed."""
+    kind = "DependencyError" if isinstance(error, ImportError) else type(error).__name__
+    return {"event": "error", "type": kind, "message": str(error), "traceback": details}
+
+
+def error_of(event: dict[str, Any]) -> MedSegAttentionError:
+    """The error of an :func:`error_event`: of the same class where it is one of ours, else a :class:`RunError`."""
+    kind = getattr(errors, event["type"], None)
+    if kind is RunError:
+        return RunError(event["message"], event["traceback"])
+    if isinstance(kind, type) and issubclass(kind, MedSegAttentionError):
+        return kind(event["message"])
+    return RunError(
+        f"Segmentation failed: {event['type']}: {event['message']}. Run again; if it fails again, report the details.",
+        event["traceback"],
+    )
+
+
+def _labels(values: list[dict[str, Any]]) -> tuple[Label, ...]:
+    codes = ("category", "type", "type_modifier", "region", "region_modifier")
+    return tuple(
+        Label(
+            **item
+            | {"colour": tuple(item["colour"])}
+            | {name: Code(**item[name]) if item[name] else None for name in codes}
+        )
+        for item in values
+    )
