@@ -93,12 +93,16 @@ def _train(arguments: argparse.Namespace) -> int:
     from .cases import read_folder
     from .config import read_config
     from .loop import Options, Trainer
+    from .processes import training_processes
 
     config = read_config(arguments.config)
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
-    options = Options(arguments.device, arguments.threads, arguments.bf16, arguments.max_steps)
-    logger.info("best weights: %s", Trainer(config, data, arguments.output, options).run())
+    with training_processes(arguments.device) as (processes, device):
+        options = Options(str(device), arguments.threads, arguments.bf16, arguments.max_steps, processes)
+        best = Trainer(config, data, arguments.output, options).run()
+        if processes.is_first:
+            logger.info("best weights: %s", best)
     return 0
 
 
