@@ -15,7 +15,8 @@ BENCHMARKS = ("networks", "scan", "attention", "zoo")
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Add train, evaluate, export, complexity and benchmark."""
+    """Add prepare, train, evaluate, export, complexity and benchmark."""
+    _add_prepare(commands)
     train = commands.add_parser("train", help="train a network; goes on where an earlier run stopped")
     train.add_argument("config", type=Path, help="JSON file, see MedSegAttentionTraining/configs")
     train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="images/, labels/ ...")
@@ -30,7 +31,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on images with reference masks")
     evaluate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER|TASK")
     evaluate.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    evaluate.add_argument("--split", choices=("train", "test"))
+    evaluate.add_argument("--split", choices=("train", "validation", "test"))
     evaluate.add_argument("--splits", type=Path, metavar="CSV")
     evaluate.add_argument("--device", choices=DEVICES, default="auto")
     evaluate.add_argument("--json", type=Path, metavar="FILE")
@@ -70,16 +71,50 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     benchmark.set_defaults(run=_benchmark)
 
 
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    prepare = commands.add_parser("prepare", help="turn an official download into a folder for train and evaluate")
+    prepare.add_argument("dataset", nargs="?", metavar="DATASET", help="a name of --list")
+    prepare.add_argument("source", nargs="?", type=Path, metavar="SOURCE", help="the unpacked download; left as it is")
+    prepare.add_argument("out", nargs="?", type=Path, metavar="OUT", help="folder to write, or to go on with")
+    prepare.add_argument("--seed", type=int, default=0, help="of the draw of the test cases")
+    prepare.add_argument(
+        "--test-share",
+        type=float,
+        metavar="SHARE",
+        help="share of patients, sequences or pictures drawn for test, instead of the published split",
+    )
+    prepare.add_argument("--list", action="store_true", help="where each data set is had, and under which terms")
+    prepare.set_defaults(run=_prepare)
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from .preparation.sources import describe
+    from .preparation.writing import prepare
+
+    if arguments.list:
+        logger.info(describe())
+        return 0
+    if arguments.out is None:
+        raise UsageError("prepare needs DATASET SOURCE OUT; expected all three, or --list.")
+    counts = prepare(arguments.dataset, arguments.source, arguments.out, arguments.seed, arguments.test_share)
+    logger.info("%s: %s", arguments.out, ", ".join(f"{count} {part}" for part, count in counts.items()))
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from .cases import read_folder
     from .config import read_config
     from .loop import Options, Trainer
+    from .processes import training_processes
 
     config = read_config(arguments.config)
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
-    options = Options(arguments.device, arguments.threads, arguments.bf16, arguments.max_steps)
-    logger.info("best weights: %s", Trainer(config, data, arguments.output, options).run())
+    with training_processes(arguments.device) as (processes, device):
+        options = Options(str(device), arguments.threads, arguments.bf16, arguments.max_steps, processes)
+        best = Trainer(config, data, arguments.output, options).run()
+        if processes.is_first:
+            logger.info("best weights: %s", best)
     return 0
 
 

@@ -6,18 +6,16 @@ import csv
 import logging
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from monai.data import DataLoader, Dataset, set_track_meta
-from monai.losses import DiceCELoss
 from monai.utils import set_determinism
 from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import WeightedRandomSampler
 from tqdm import tqdm
 
 from MedSegAttentionLib.networks import build_network
@@ -26,6 +24,8 @@ from .augmentation import training_transform
 from .cases import DataFolder
 from .config import TrainingConfig
 from .curves import draw_learning_curve
+from .objective import Objective
+from .processes import Processes, SharedSampler
 from .slices import fitted_slices
 
 logger = logging.getLogger(__name__)
@@ -34,12 +34,21 @@ LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best",
 
 @dataclass
 class Options:
-    """How a run is carried out, apart from what it trains: device, CPU threads, precision, steps (for a trial)."""
+    """How a run is carried out, apart from what it trains.
+
+    Attributes:
+        device: ``cpu``, ``mps`` or ``cuda``, also with a number.
+        threads: CPU threads; None leaves them as they are.
+        bfloat16: bfloat16 autocast.
+        max_steps: stop after that many, for a trial.
+        processes: this process among those of the run.
+    """
 
     device: str = "cpu"
     threads: int | None = None
     bfloat16: bool = False
     max_steps: int | None = None
+    processes: Processes = field(default_factory=Processes)
 
 
 def split_cases(data: DataFolder, share: float, seed: int, selection: str = "random") -> tuple[DataFolder, DataFolder]:
@@ -58,7 +67,8 @@ class Trainer:
     """Trains one configuration in one output folder.
 
     Writes ``last.pt`` (everything needed to go on), ``best.safetensors`` (averaged weights of the epoch with the best
-    Dice on the selection part, at the last stage's resolution), ``log.csv`` and ``learning_curve.png``.
+    Dice on the selection part, at the last stage's resolution), ``log.csv`` and ``learning_curve.png``. Of several
+    processes all read ``last.pt``, and the first one writes.
     """
 
     def __init__(self, config: TrainingConfig, data: list[DataFolder], output: Path, options: Options) -> None:
@@ -67,26 +77,26 @@ class Trainer:
         if options.threads:
             torch.set_num_threads(options.threads)
         self.config, self.output, self.options = config, output, options
+        self.processes = processes = options.processes
+        self.share = processes.share_of(config.batch_size)
         self.parts = [split_cases(folder, config.validation_share, config.seed, config.selection) for folder in data]
         self.device = torch.device(options.device)
-        self.network = build_network(
+        network = build_network(
             config.network["name"],
             in_channels=config.in_channels,
             out_channels=config.out_channels,
             **config.network_options,
-        ).to(self.device, memory_format=torch.channels_last)
+        )
+        self.network = processes.prepared(network, self.device).to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        single = config.out_channels == 1
-        self.loss = DiceCELoss(
-            sigmoid=single, softmax=not single, to_onehot_y=not single, include_background=single, batch=True
         )
         self.epoch, self.step, self.best, self.stage = 0, 0, -1.0, -1
         output.mkdir(parents=True, exist_ok=True)
         if (output / "last.pt").is_file():
             self._resume()
+        self.objective = processes.averaging(Objective(self.network, config, options.bfloat16))
 
     def run(self) -> Path:
         """Train to the end; returns the file of the best weights."""
@@ -108,13 +118,14 @@ class Trainer:
         config, fit = self.config, self.config.stages[stage].fit
         transform = training_transform(config.augmentation, fit["size"])
         items, weights, self.selection = [], [], []
+        quiet = not self.processes.is_first
         for training, selection in self.parts:
             read = partial(fitted_slices, classes=config.classes, intensity=config.intensity, fit=fit)
-            for case in tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5):
+            for case in tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5, disable=quiet):
                 images, labels = read(training, case)
                 items += [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
                 weights += [1.0 if label.any() else config.background_weight for label in labels]
-            self.selection += [read(selection, case) for case in selection.cases]
+            self.selection += [read(selection, case) for case in selection.cases if self.processes.is_first]
         self.dataset = Dataset(items, transform)
         self.transform, self.weights = transform, weights
 
@@ -122,12 +133,12 @@ class Trainer:
         config = self.config
         # Seeding by epoch makes a resumed run draw what an unbroken one would have drawn.
         set_determinism(config.seed + 1000 * (self.epoch + 1))
-        self.transform.set_random_state(config.seed + 1000 * (self.epoch + 1))
-        sampler = WeightedRandomSampler(self.weights, config.epoch_slices)
-        loader = DataLoader(self.dataset, batch_size=config.batch_size, sampler=sampler, drop_last=True)
+        self.transform.set_random_state(config.seed + 1000 * (self.epoch + 1) + self.processes.rank)
+        sampler = SharedSampler(self.weights, config.epoch_slices, config.batch_size, self.processes)
+        loader = DataLoader(self.dataset, batch_size=self.share, sampler=sampler)
         self.network.train()
-        losses, taus = [], []
-        progress = tqdm(loader, desc=f"epoch {self.epoch + 1}/{config.epochs}", mininterval=5)
+        losses, taus, quiet = [], [], not self.processes.is_first
+        progress = tqdm(loader, desc=f"epoch {self.epoch + 1}/{config.epochs}", mininterval=5, disable=quiet)
         for batch in progress:
             loss, tau = self._step(batch["image"], batch["label"])
             losses.append(loss)
@@ -135,21 +146,17 @@ class Trainer:
             progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
             if self._out_of_steps():
                 break
-        dice = self.select()
+        loss, tau = self.processes.mean((float(np.mean(losses)), float(np.mean(taus))), self.device)
         self.epoch += 1
-        self._save(float(np.mean(losses)), dice, float(np.mean(taus)), progress.format_dict["elapsed"])
+        if self.processes.is_first:
+            self._save(loss, self.select(), tau, progress.format_dict["elapsed"])
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images = images.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16):
-            output = self.network.forward_with_attention(images)
-        loss = self.loss(output.logits.float(), labels.to(self.device).float())
-        taus = [value.mean() for name, value in output.attention.items() if name.startswith("tau_")]
-        if self.config.tau_budget and taus:
-            loss = loss + self.config.tau_budget * sum((tau - 0.5) ** 2 for tau in taus)
+        loss, tau = self.objective(images, labels.to(self.device))
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; lower the learning rate")
         self.optimizer.zero_grad()
@@ -158,7 +165,7 @@ class Trainer:
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
-        return loss.item(), float(np.mean([tau.item() for tau in taus])) if taus else math.nan
+        return loss.item(), tau.item()
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then a cosine to 1 % over all stages."""
@@ -219,7 +226,8 @@ class Trainer:
             self.best = -1.0
         if state.get("config") != repr(self.config):
             logger.warning("the configuration is not the one this run began with; it goes on with the new one")
-        logger.info("going on after epoch %d", self.epoch)
+        if self.processes.is_first:
+            logger.info("going on after epoch %d", self.epoch)
 
 
 def _dice(found: torch.Tensor, reference: torch.Tensor) -> float:
