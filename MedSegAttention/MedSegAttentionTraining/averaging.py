@@ -20,6 +20,8 @@ RULES = {
     "per_slice": "Mean Dice over all slices of all cases in which the class is in the reference or was found; "
     "'empty_slices' counts the others, which would each give a Dice of 1.",
     "pooled": "One confusion matrix over all pixels of all cases, class by class.",
+    "weighted_jaccard": "Mean IoU of 'pooled', each class weighted by its share of the pixels of the reference; the "
+    "background is no class.",
     "thirds": "Dice of each third of the prostate, mean over the cases: the slices of the reference from superior to "
     "inferior in three parts as equal as can be; slices above it belong to the base, slices below to the apex.",
 }
@@ -71,7 +73,7 @@ class Averages:
                 self.thirds.append(_thirds(counts[::-1] if upwards else counts))
 
     def summary(self) -> dict[str, dict]:
-        """JSON-ready: ``per_slice``, ``pooled`` and, where asked for, ``thirds``; see :data:`RULES`."""
+        """JSON-ready: ``per_slice``, ``pooled``, ``weighted_jaccard``, ``thirds`` if asked for; see :data:`RULES`."""
         report = {
             "per_slice": {
                 name: {
@@ -82,11 +84,17 @@ class Averages:
                 for name, values in self.slices.items()
             },
             "pooled": {name: _pooled(counts) for name, counts in self.pixels.items()},
+            "weighted_jaccard": self._weighted_jaccard(),
         }
         if self.thirds:
             means = np.nanmean(np.array(self.thirds), axis=0)
             report["thirds"] = dict(zip(THIRDS, means.tolist(), strict=True)) | {"cases": len(self.thirds)}
         return report
+
+    def _weighted_jaccard(self) -> float | None:
+        weights = {name: int(counts[2]) for name, counts in self.pixels.items() if counts[2]}
+        total = sum(weights.values())
+        return sum(weights[name] * _pooled(self.pixels[name])["iou"] for name in weights) / total if total else None
 
 
 def _counts(found: np.ndarray, reference: np.ndarray) -> np.ndarray:

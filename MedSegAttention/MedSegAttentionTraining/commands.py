@@ -15,7 +15,7 @@ BENCHMARKS = ("networks", "scan", "attention", "zoo")
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Add prepare, train, evaluate, export, complexity and benchmark."""
+    """Add prepare, train, evaluate, export, complexity, benchmark, ablate and results."""
     _add_prepare(commands)
     train = commands.add_parser("train", help="train a network; goes on where an earlier run stopped")
     train.add_argument("config", type=Path, help="JSON file, see MedSegAttentionTraining/configs")
@@ -69,6 +69,30 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
     benchmark.add_argument("--output", type=Path, metavar="FILE", help="write the page of zoo there")
     benchmark.set_defaults(run=_benchmark)
+    _add_ablate(commands)
+
+    results = commands.add_parser("results", help="write the README's table of results from the reports of evaluate")
+    results.set_defaults(run=_results)
+
+
+def _add_ablate(commands: argparse._SubParsersAction) -> None:
+    ablate = commands.add_parser(
+        "ablate",
+        help="compare networks on the same data and steps; goes on where an earlier run stopped",
+        description="Each finished run is a line of NAME.csv. Without --data it only writes the pages anew from those.",
+    )
+    ablate.add_argument("name", nargs="*", metavar="NAME", help="such as klo-rows or peer; none means all")
+    ablate.add_argument("--data", type=Path, metavar="FOLDER", help="the data that the page of the ablation names")
+    ablate.add_argument("--splits", type=Path, metavar="CSV", help="use its cases of split train alone")
+    ablate.add_argument("--output", type=Path, metavar="DIR", help="folder for the runs")
+    ablate.add_argument("--results", type=Path, metavar="DIR", help="folder for tables and figures")
+    ablate.add_argument("--rows", nargs="+", metavar="LABEL", help="only these rows, named as in the table")
+    ablate.add_argument("--seeds", type=int, metavar="N", help="runs of each row")
+    ablate.add_argument("--steps", type=int, metavar="N", help="a trial of N steps; its tables go to --output")
+    ablate.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    ablate.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    ablate.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    ablate.set_defaults(run=_ablate)
 
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
@@ -187,4 +211,42 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         logger.info(benchmark_table(size, device=arguments.device, **rounds))
         if arguments.image:
             logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, arguments.device))
+    return 0
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    from .ablations.definitions import ABLATIONS
+    from .ablations.report import write_page
+    from .results import ABLATION_RESULTS
+
+    names = arguments.name or list(ABLATIONS)
+    if unknown := sorted(set(names) - set(ABLATIONS)):
+        raise UsageError(f"ablations {unknown} are not known; expected some of {', '.join(ABLATIONS)}.")
+    if (arguments.data is None) != (arguments.output is None):
+        raise UsageError("--data and --output belong together; expected both, or neither to write the pages alone.")
+    results = arguments.results or (arguments.output if arguments.steps else None) or ABLATION_RESULTS
+    for name in names:
+        if arguments.data:
+            _run_ablation(name, results, arguments)
+        page = write_page(name, ABLATIONS[name], results, arguments.steps or ABLATIONS[name].steps)
+        logger.info("wrote %s", page)
+    return 0
+
+
+def _run_ablation(name: str, results: Path, arguments: argparse.Namespace) -> None:
+    from .ablations.definitions import ABLATIONS
+    from .ablations.running import run_ablation
+    from .cases import read_folder
+    from .loop import Options
+
+    data = read_folder(arguments.data, "train" if arguments.splits else None, arguments.splits)
+    options = Options(arguments.device, arguments.threads, arguments.bf16, arguments.steps)
+    run_ablation(name, ABLATIONS[name], data, arguments.output, results, options, arguments.seeds, arguments.rows)
+
+
+def _results(_arguments: argparse.Namespace) -> int:
+    from .results import README, write_results
+
+    write_results()
+    logger.info("wrote the table of results in %s", README)
     return 0

@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from monai.data import DataLoader, Dataset, set_track_meta
 from monai.utils import set_determinism
 from safetensors.torch import save_file
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
@@ -69,9 +71,23 @@ class Trainer:
     Writes ``last.pt`` (everything needed to go on), ``best.safetensors`` (averaged weights of the epoch with the best
     Dice on the selection part, at the last stage's resolution), ``log.csv`` and ``learning_curve.png``. Of several
     processes all read ``last.pt``, and the first one writes.
+
+    Args:
+        config: what to train.
+        data: the training cases.
+        output: folder of the run; a run that stopped there goes on.
+        options: how to carry it out.
+        build: makes the network, called like :func:`~MedSegAttentionLib.networks.build_network`.
     """
 
-    def __init__(self, config: TrainingConfig, data: list[DataFolder], output: Path, options: Options) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: list[DataFolder],
+        output: Path,
+        options: Options,
+        build: Callable[..., nn.Module] = build_network,
+    ) -> None:
         set_determinism(config.seed)
         set_track_meta(False)
         if options.threads:
@@ -81,7 +97,7 @@ class Trainer:
         self.share = processes.share_of(config.batch_size)
         self.parts = [split_cases(folder, config.validation_share, config.seed, config.selection) for folder in data]
         self.device = torch.device(options.device)
-        network = build_network(
+        network = build(
             config.network["name"],
             in_channels=config.in_channels,
             out_channels=config.out_channels,
@@ -191,7 +207,11 @@ class Trainer:
     def _save(self, loss: float, dice: float, tau: float, seconds: float) -> None:
         if dice > self.best:
             self.best = dice
-            weights = {name: value.contiguous() for name, value in self.averaged.module.state_dict().items()}
+            # Copies: a network that has a weight under two names (MONAI's DynUNet) could not be saved otherwise.
+            weights = {
+                name: value.clone(memory_format=torch.contiguous_format)
+                for name, value in self.averaged.module.state_dict().items()
+            }
             save_file(weights, self.output / "best.safetensors")
         state = {
             "network": self.network.state_dict(),

@@ -122,7 +122,7 @@ class TauStatistics:
         self.k_min, self.k_max = k_min, k_max
         self.histogram = np.zeros(TAU_BINS, np.int64)
         self.positions = self.at_k_min = self.at_k_max = 0
-        self.sum = 0.0
+        self.sum, self.neighbours = 0.0, 0
 
     def add(self, tau: np.ndarray, k_share: np.ndarray | None = None) -> None:
         """Count the positions of some maps.
@@ -140,17 +140,19 @@ class TauStatistics:
         self.at_k_min += int(np.count_nonzero(neighbours <= self.k_min))
         self.at_k_max += int(np.count_nonzero(neighbours >= self.k_max - 1))
         self.sum += float(tau.sum(dtype=np.float64))
+        self.neighbours += int(neighbours.sum(dtype=np.float64))
 
     def summary(self) -> dict[str, list[int] | float | int]:
         """JSON-ready; at least one position must have been added.
 
         Returns:
-            ``histogram`` (counts in 20 equal bins over [0, 1]), ``mean`` (of tau), ``share_k_min``, ``share_k_max``
-            (shares of the positions, 0 to 1), ``positions``, ``k_min``, ``k_max``.
+            ``histogram`` (counts in 20 equal bins over [0, 1]), ``mean`` (of tau), ``mean_k`` (neighbours used),
+            ``share_k_min``, ``share_k_max`` (shares of the positions, 0 to 1), ``positions``, ``k_min``, ``k_max``.
         """
         return {
             "histogram": self.histogram.tolist(),
             "mean": self.sum / self.positions,
+            "mean_k": self.neighbours / self.positions,
             "share_k_min": self.at_k_min / self.positions,
             "share_k_max": self.at_k_max / self.positions,
             "positions": self.positions,

@@ -12,6 +12,7 @@ Ablation rows: ``csp=False, attention=False`` is :class:`~.unet.UNet`; each flag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -21,8 +22,8 @@ from .layers.dynamic_knn_attention import DynamicKNNAttention
 from .picture_network import Record, attend
 from .unet import DoubleConv, UNet
 
-STAGE_LEVELS = {"stage4": 3, "bottleneck": 4}
-"""Name of each attention stage -> the encoder level (0 = full resolution) it follows."""
+STAGE_LEVELS = {"stage2": 1, "stage3": 2, "stage4": 3, "bottleneck": 4}
+"""Name of each place for attention -> the encoder level (0 = full resolution) it follows."""
 
 
 class KLONet(UNet):
@@ -37,11 +38,16 @@ class KLONet(UNet):
         attention: dynamic k-NN attention at both stages.
         dynamic_tau: with ``attention=False``, attention at the bottleneck alone; else it is there already.
         heads, k_min, k_max, temperature: see :class:`~.layers.dynamic_knn_attention.DynamicKNNAttention`.
+        attention_stages: where it is, some of :data:`STAGE_LEVELS` (paper: ``stage4`` and ``bottleneck``). Its memory
+            grows with the square of the positions: 16 times as much one stage up.
 
     Attention maps, each ``[B, 1, h, w]``, ``h = H / 8`` at stage 4 and ``H / 16`` at the bottleneck:
         ``tau_stage4``, ``tau_bottleneck``: tau in (0, 1), how densely a position attends. It is neither saliency nor
         certainty.
         ``k_stage4``, ``k_bottleneck``: number of neighbours used, over ``k_max``.
+
+    Raises:
+        ValueError: an unknown attention stage.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class KLONet(UNet):
         csp: bool = True,
         csp_depth: int = 3,
         attention: bool = True,
+        attention_stages: Sequence[str] = ("stage4", "bottleneck"),
         heads: int = 8,
         k_min: int = 8,
         k_max: int = 64,
@@ -64,8 +71,13 @@ class KLONet(UNet):
         super().__init__(in_channels, out_channels, width=width, encoder_block=block, dynamic_tau=alone)
         self.attention = nn.ModuleDict()
         if attention:
-            for stage, level in STAGE_LEVELS.items():
-                self.attention[stage] = DynamicKNNAttention(self.widths[level], heads, k_min, k_max, temperature)
+            if unknown := set(attention_stages) - set(STAGE_LEVELS):
+                raise ValueError(
+                    f"attention stages {sorted(unknown)} are not known; expected some of {list(STAGE_LEVELS)}"
+                )
+            for stage in sorted(attention_stages, key=STAGE_LEVELS.__getitem__):
+                channels = self.widths[STAGE_LEVELS[stage]]
+                self.attention[stage] = DynamicKNNAttention(channels, heads, k_min, k_max, temperature)
 
     def after_level(self, level: int, x: Tensor, record: Record | None) -> Tensor:
         """The attention of encoder level ``level``, where it has one."""

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers.efficient_multiscale_attention import EfficientMultiscaleAttention
+from .layers.gated_convolution import GatedConvolution
 from .layers.kan_linear import KANLinear
 from .layers.ss2d import SS2D
 from .picture_network import PictureNetwork, Record
@@ -44,13 +45,15 @@ def conv_norm_act(before: int, after: int, groups: int = 1) -> nn.Sequential:
 class TokenKAN(nn.Module):
     """Tok-KAN block with the norm after it, ``[B, C, h, w] -> [B, C, h, w]``.
 
-    ``LN(x + f(f(f(LN x))))``, f = KAN linear C -> C, depthwise 3x3, batch norm, ReLU.
+    ``LN(x + f(f(f(LN x))))``, f = KAN linear C -> C, depthwise 3x3, batch norm, ReLU. With ``basis="mlp"`` one plain
+    linear layer stands for each KAN linear.
     """
 
     def __init__(self, channels: int, basis: str) -> None:
         super().__init__()
         self.before, self.after = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.linear = nn.ModuleList(KANLinear(channels, channels, basis) for _ in range(3))
+        linear = nn.Linear if basis == "mlp" else partial(KANLinear, basis=basis)
+        self.linear = nn.ModuleList(linear(channels, channels) for _ in range(3))
         self.mix = nn.ModuleList(conv_norm_act(channels, channels, groups=channels) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,14 +83,14 @@ class SEM(nn.Module):
 
     Args:
         channels: ``C``, a multiple of 8.
-        scan: order of the scan, see :mod:`.layers.ss2d`.
+        scan: order of the scan, see :mod:`.layers.ss2d`; or ``"convolution"``, see :mod:`.layers.gated_convolution`.
         residual: ``x + EMA(SS2D(LN x))`` in place of ``EMA(SS2D(x))``; not in the released code.
     """
 
     def __init__(self, channels: int, scan: str, *, residual: bool) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels) if residual else None
-        self.ss2d = SS2D(channels, scan=scan)
+        self.ss2d = GatedConvolution(channels) if scan == "convolution" else SS2D(channels, scan=scan)
         self.ema = EfficientMultiscaleAttention(channels)
 
     def forward(self, x: Tensor, place: str, record: Record | None) -> Tensor:
@@ -97,7 +100,9 @@ class SEM(nn.Module):
         scanned, step = self.ss2d.scan_with_step(tokens, wants_step=record is not None)
         out, gate = self.ema.attend(scanned.movedim(-1, 1))
         if record is not None:
-            record.maps[f"ema_{place}"], record.maps[f"step_{place}"] = gate, step
+            record.maps[f"ema_{place}"] = gate
+            if step is not None:
+                record.maps[f"step_{place}"] = step
         return out if self.norm is None else x + out
 
 
@@ -108,16 +113,17 @@ class KMUNet(PictureNetwork):
         in_channels: channels of the picture.
         out_channels: ``K``, one logit map for each class.
         width: channels of the first stage, a multiple of 8 (paper: 16).
-        scan: ``"cross"`` (released code) or ``"spiral"`` (the paper's words).
+        scan: ``"cross"`` (released code), ``"spiral"`` (the paper's words), or ``"convolution"``: none, for comparison.
         decoder_kan: Tok-KAN blocks after the SEM at 1/16 and 1/8 in the decoder (the paper's figure).
         residual_sem: SEM with a norm before and the input added after it (neither paper nor code; steadier to train).
-        basis: ``"spline"`` (paper) or ``"rbf"``, see :mod:`.layers.kan_linear`.
+        basis: ``"spline"`` (paper) or ``"rbf"``, see :mod:`.layers.kan_linear`; or ``"mlp"``: no KAN, for comparison.
         dynamic_tau: see :class:`~.picture_network.PictureNetwork`.
 
     Attention maps, each ``[B, 1, h, w]`` in [0, 1], at seven places: ``skip1`` (1/2), ``skip2`` (1/4), ``skip3`` (1/8),
     and ``decoder1`` (1/16) to ``decoder4`` (1/2):
         ``ema_PLACE``: share of the features that the multi-scale attention lets pass, mean over its 8 groups.
-        ``step_PLACE``: how much a position replaces in the state of the scan, see :class:`~.layers.ss2d.SS2D`.
+        ``step_PLACE``: how much a position replaces in the state of the scan, see :class:`~.layers.ss2d.SS2D`; not
+            without a scan.
         Neither says for which class, nor how certain the network is.
 
     Raises:

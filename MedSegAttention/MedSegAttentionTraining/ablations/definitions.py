@@ -1,0 +1,239 @@
+"""What each ablation compares: networks side by side, on the same data, steps and resolution.
+
+The settings are written out here and not taken from the configurations of the checkpoints: rows measured months apart
+must have been trained alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from ..config import Stage, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        label: its name in table, CSV and ``--rows``.
+        network: ``{"name": ..., **options}`` of :func:`.peers.build`.
+    """
+
+    label: str
+    network: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A comparison.
+
+    Attributes:
+        title: heading of its page.
+        question: what it asks, and what a reader must know to read the table.
+        data: the folder it is meant for, named in the command on the page.
+        base: settings of every row; ``network`` and ``seed`` are set row by row.
+        rows: what is compared.
+        seeds: how often each row is trained; the seed draws weights, batches and the cases kept aside.
+    """
+
+    title: str
+    question: str
+    data: str
+    base: TrainingConfig
+    rows: tuple[Row, ...]
+    seeds: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a run."""
+        return self.base.epochs * (self.base.epoch_slices // self.base.batch_size)
+
+    def config(self, row: Row, seed: int) -> TrainingConfig:
+        """Settings of one run."""
+        return replace(self.base, network=row.network, seed=seed)
+
+
+def _base(task: str, classes: list[str], fit: dict, intensity: dict, augmentation: dict, **more: Any) -> TrainingConfig:
+    """One stage of 12 epochs of 512 slices; a quarter of the cases is kept aside to measure on."""
+    return TrainingConfig(
+        checkpoint=f"{task}-ablation",
+        task=task,
+        network={},
+        classes=classes,
+        intensity=intensity,
+        stages=[Stage(fit, 12)],
+        augmentation=augmentation,
+        **{"validation_share": 0.25, "tau_budget": 0.1, **more},
+    )
+
+
+_ZSCORE = {"method": "zscore", "percentiles": [0.5, 99.5]}
+_SCANNER = {"rotation": 15, "shift": 0.1, "shear": 0.1, "field_of_view": 0.6, "bias_field": 0.3, "brightness": 0.2}
+PROSTATE = _base(
+    "prostate",
+    ["prostate"],
+    {"fit": "spacing", "mm": 1.5, "size": 128},
+    _ZSCORE,
+    {**_SCANNER, "scale": [0.7, 1.5], "flip": True, "noise": 0.1, "blur": 1.0},
+)
+CHAOS = _base(
+    "abdomen",
+    ["liver", "right kidney", "left kidney", "spleen"],
+    {"fit": "spacing", "mm": 3.0, "size": 128},
+    _ZSCORE,
+    {**_SCANNER, "scale": [0.75, 1.35], "noise": 0.1, "blur": 1.0},
+)
+KVASIR = _base(
+    "polyp",
+    ["polyp"],
+    {"fit": "stretch", "size": 128},
+    {"method": "window", "low": 0, "high": 255},
+    {"rotation": 180, "scale": [0.7, 1.4], "shift": 0.1, "flip": "both", "brightness": 0.2, "colour": 0.12},
+    in_channels=3,
+    validation_share=0.15,
+)
+PROSTATE_DATA, CHAOS_DATA, KVASIR_DATA = "prostate/promise12_train", "abdomen_mri/chaos_t2spir", "polyp/kvasir_seg"
+
+
+def _key_value_rows(**network: Any) -> tuple[Row, ...]:
+    named = (("QKV", "qkv"), ("KV", "kv"), ("KV+Pos", "kv-pos"))
+    return tuple(Row(label, {**network, "attention": attention}) for label, attention in named)
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "klo-rows": Ablation(
+        "The four rows of KLO-Net",
+        "What do the CSP encoder and the dynamic k-NN attention each add to the U-Net? All at half the paper's width.",
+        PROSTATE_DATA,
+        PROSTATE,
+        rows=(
+            Row("U-Net", {"name": "unet", "width": 16}),
+            Row("+ CSP encoder", {"name": "csp-unet", "width": 16}),
+            Row("+ dynamic k-NN attention", {"name": "knn-unet", "width": 16}),
+            Row("KLO-Net (both)", {"name": "klo-net", "width": 16}),
+        ),
+        seeds=3,
+    ),
+    "kv": Ablation(
+        "QKV, KV and KV+Pos attention in SETR",
+        "Does attention without a query segment as well? The paper's data (UW-Madison) are not to be had.",
+        CHAOS_DATA,
+        replace(
+            CHAOS, stages=[Stage({"fit": "spacing", "mm": 2.0, "size": 192}, 20)], learning_rate=5e-4, tau_budget=0.0
+        ),
+        rows=_key_value_rows(name="setr", width=128),
+        seeds=3,
+    ),
+    "kv-conv": Ablation(
+        "QKV, KV and KV+Pos attention in SETR with a convolutional encoder",
+        "The same question where a ResNet stem comes before the transformer.",
+        CHAOS_DATA,
+        replace(CHAOS, learning_rate=5e-4),
+        rows=_key_value_rows(name="setr-conv", width=128),
+    ),
+    "kv-cvt": Ablation(
+        "QKV, KV and KV+Pos attention in SETR with a CvT encoder",
+        "The same question in CvT. KV needs a key at every position; QKV at stride 1 is the fair comparison, and at "
+        "stride 2 what CvT published.",
+        CHAOS_DATA,
+        replace(CHAOS, learning_rate=5e-4),
+        rows=(
+            *_key_value_rows(name="setr-cvt", width=24),
+            Row("QKV, stride 2", {"name": "setr-cvt", "width": 24, "attention": "qkv", "kv_stride": 2}),
+            Row("KV, stride 2", {"name": "setr-cvt", "width": 24, "attention": "kv", "kv_stride": 2}),
+        ),
+    ),
+    "placement": Ablation(
+        "Where KLO-Net's attention is",
+        "Which encoder level gains from dynamic k-NN attention? Two heads and batches of 4 in every row, so that the "
+        "4096 positions of stage 2 fit into memory.",
+        PROSTATE_DATA,
+        replace(PROSTATE, batch_size=4),
+        rows=(
+            Row("none", {"name": "csp-unet", "width": 16}),
+            *(
+                Row(label, {"name": "klo-net", "width": 16, "heads": 2, "attention_stages": stages})
+                for label, stages in (
+                    ("stage 2", ["stage2"]),
+                    ("stage 3", ["stage3"]),
+                    ("stage 4", ["stage4"]),
+                    ("bottleneck", ["bottleneck"]),
+                    ("stage 4 and bottleneck", ["stage4", "bottleneck"]),
+                )
+            ),
+        ),
+    ),
+    "k-grid": Ablation(
+        "k_min and k_max of KLO-Net",
+        "How many neighbours are worth having, and does tau use the room it is given? At 128 pixels stage 4 has 256 "
+        "positions and the bottleneck 64.",
+        PROSTATE_DATA,
+        PROSTATE,
+        rows=tuple(
+            Row(f"k {low} to {high}", {"name": "klo-net", "width": 16, "k_min": low, "k_max": high})
+            for low, high in product((4, 8, 16), (32, 64, 128))
+        ),
+    ),
+    "km-scan": Ablation(
+        "The scan of KM-UNet's SEM",
+        "Does the selective scan do more than a depthwise 7 x 7 convolution in its place?",
+        KVASIR_DATA,
+        KVASIR,
+        rows=(
+            Row("selective scan", {"name": "km-unet"}),
+            Row("convolution", {"name": "km-unet", "scan": "convolution"}),
+        ),
+    ),
+    "km-kan": Ablation(
+        "KAN against MLP in KM-UNet",
+        "Does a KAN in the token blocks do more than a linear layer in its place? It has ten times the numbers.",
+        KVASIR_DATA,
+        KVASIR,
+        rows=(Row("KAN", {"name": "km-unet"}), Row("MLP", {"name": "km-unet", "basis": "mlp"})),
+    ),
+    "km-spiral": Ablation(
+        "Cross against spiral scan in KM-UNet",
+        "The paper's words (a spiral from the outside to the centre) against its code (rows and columns), on pictures "
+        "of several organs, most of them off the centre.",
+        CHAOS_DATA,
+        CHAOS,
+        rows=(Row("cross", {"name": "km-unet"}), Row("spiral", {"name": "km-unet", "scan": "spiral"})),
+    ),
+    "vmkla-decoder": Ablation(
+        "Decoder blocks of VMKLA-UNet",
+        "Which part of the MKCSA block helps? A sixth of the paper's width, encoder depths 2-2-2-2.",
+        KVASIR_DATA,
+        replace(KVASIR, learning_rate=5e-4),
+        rows=(
+            Row("VM-UNet (SS2D)", {"name": "vm-unet", "width": 16}),
+            *(
+                Row(label, {"name": "vmkla-unet", "width": 16, "depths": [2, 2, 2, 2], "variant": variant})
+                for label, variant in (
+                    ("MLLA", "mlla"),
+                    ("MLLA with KAN", "mkla"),
+                    ("channel and spatial attention alone", "csa"),
+                    ("MLLA with channel and spatial attention", "mlcsa"),
+                    ("MKCSA (all)", "mkcsa"),
+                )
+            ),
+        ),
+    ),
+    "peer": Ablation(
+        "KLO-Net beside MONAI's U-Nets",
+        "The same data, steps and machine for the networks people use. DynUNet is the plain 2-D network of nnU-Net, "
+        "without nnU-Net's planning and schedule.",
+        PROSTATE_DATA,
+        PROSTATE,
+        rows=(
+            Row("KLO-Net, width 16 (as shipped)", {"name": "klo-net", "width": 16}),
+            Row("KLO-Net, width 32 (paper)", {"name": "klo-net"}),
+            Row("U-Net, width 32", {"name": "unet"}),
+            Row("MONAI BasicUNet", {"name": "monai-basic-unet"}),
+            Row("MONAI DynUNet", {"name": "monai-dyn-unet"}),
+        ),
+    ),
+}
+"""Name of the command -> what it compares."""

@@ -1,0 +1,185 @@
+"""Training and measuring the rows of an ablation, one after the other; what is finished is never done again.
+
+A row is measured with the averaged weights at the end of its training, on the part of the training cases that was kept
+aside. No epoch is chosen on these cases, and the test split is not read at all.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from MedSegAttentionLib.checkpoints.loading import Checkpoint
+from MedSegAttentionLib.data.card import AttentionMap, Card
+from MedSegAttentionLib.data.errors import UsageError
+from MedSegAttentionLib.data.labels import Code, Label
+from MedSegAttentionLib.data.result import VolumeResult
+from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.inference.engine import SegmentationRun
+from MedSegAttentionLib.inference.prediction import folded
+from MedSegAttentionLib.inference.settings import RunSettings
+
+from ..averaging import Averages
+from ..benchmark import seconds_in_turn
+from ..cases import DataFolder
+from ..complexity import measure_complexity
+from ..config import TrainingConfig
+from ..evaluation import score_cases
+from ..loop import Options, Trainer
+from ..metrics import mean_figures
+from .definitions import Ablation
+from .peers import build
+from .report import COLUMNS, finished_runs
+
+logger = logging.getLogger(__name__)
+ROUNDS = 9
+
+
+def run_ablation(
+    name: str,
+    ablation: Ablation,
+    data: DataFolder,
+    output: Path,
+    results: Path,
+    options: Options,
+    seeds: int | None = None,
+    labels: list[str] | None = None,
+) -> None:
+    """Train and measure what is not finished yet; each run becomes a line of ``NAME.csv`` as soon as it is done.
+
+    Args:
+        name: of the ablation.
+        ablation: what to compare.
+        data: the training cases.
+        output: folder for the runs; one that was interrupted goes on there.
+        results: folder of ``NAME.csv``.
+        options: how to carry out the runs; ``max_steps`` makes each a trial, kept apart from whole runs.
+        seeds: seeds 0, 1, ... of each row; None takes as many as the ablation asks for.
+        labels: of the rows to do; None does all.
+
+    Raises:
+        UsageError: a label that is none of the ablation's.
+    """
+    known = [row.label for row in ablation.rows]
+    if unknown := sorted(set(labels or ()) - set(known)):
+        raise UsageError(f"ablation '{name}' has no rows {unknown}; expected some of {known}.")
+    steps = options.max_steps or ablation.steps
+    for seed in range(seeds or ablation.seeds):
+        for row in ablation.rows:
+            if labels and row.label not in labels:
+                continue
+            if any(run["seed"] == str(seed) for run in finished_runs(results / f"{name}.csv", row, steps)):
+                logger.info("%s, %s, seed %d: finished before", name, row.label, seed)
+                continue
+            folder = output / name / f"{re.sub('[^a-z0-9]+', '-', row.label.lower()).strip('-')}-seed{seed}-{steps}"
+            figures = train_and_measure(ablation.config(row, seed), data, folder, options)
+            known_before = {"row": row.label, "seed": seed, "steps": steps, "network": json.dumps(row.network)}
+            _append(results / f"{name}.csv", known_before | figures)
+            (folder / "last.pt").unlink()  # what is left over from going on is large
+
+
+def train_and_measure(config: TrainingConfig, data: DataFolder, folder: Path, options: Options) -> dict[str, Any]:
+    """One run in ``folder``; its figures by the columns of the CSV file."""
+    trainer = Trainer(config, [data], folder, options, build)
+    trainer.run()
+    (training, kept), network = trainer.parts[0], trainer.averaged.module.eval()
+    size = config.stages[-1].fit["size"]
+    picture = torch.zeros(1, config.in_channels, size, size, device=trainer.device)
+    complexity = measure_complexity(config.network["name"], network, tuple(picture.shape))
+    with open(folder / "log.csv", newline="", encoding="utf-8") as file:
+        seconds = sum(float(epoch["seconds"]) for epoch in csv.DictReader(file))
+    return {
+        "data": "/".join(data.path.parts[-2:]),
+        "training_cases": len(training.cases),
+        "cases": len(kept.cases),
+        "parameters": complexity.parameters,
+        "mac": complexity.mac,
+        **measure(network, config, kept, options.device),
+        "ms_per_slice": f"{1000 * _seconds_per_slice(network, picture):.1f}",
+        "training_seconds": f"{seconds:.0f}",
+        "device": _device_name(trainer.device),
+    }
+
+
+def measure(network: nn.Module, config: TrainingConfig, cases: DataFolder, device: str) -> dict[str, Any]:
+    """Agreement with the reference on the volumes' own grid, through the same run as in the application."""
+    card = _card(network, config, device)
+    averages = Averages(config.classes)
+    predict = partial(_segment, Checkpoint(card, network), RunSettings(device=device, force=True))
+    entries, tau = score_cases(card, cases, list(card.labels), predict, averages=averages)
+    means = mean_figures(entries) | {"weighted_jaccard": averages.summary()["weighted_jaccard"]}
+    names = {"dice": "dice", "jaccard": "iou", "weighted_jaccard": "weighted_jaccard", "hd95": "hd95"}
+    return {
+        **{column: "" if means[key] is None else f"{means[key]:.5g}" for column, key in names.items()},
+        "hd95_unit": "mm" if cases.spacing_is_real else "pixels",
+        "tau": json.dumps(tau) if tau else "",
+    }
+
+
+def _segment(checkpoint: Checkpoint, settings: RunSettings, image: VolumeImage) -> VolumeResult:
+    run = SegmentationRun(image, checkpoint, settings)
+    for _ in run:
+        pass
+    return run.result()
+
+
+@torch.no_grad()
+def _card(network: nn.Module, config: TrainingConfig, device: str) -> Card:
+    """What a run needs to know of a network that is no checkpoint; no post-processing."""
+    size, nothing = config.stages[-1].fit["size"], Code("", "", "")
+    maps = network.forward_with_attention(torch.zeros(1, config.in_channels, size, size, device=device)).attention
+    return Card(
+        id=config.checkpoint,
+        version="",
+        task=config.task,
+        title="",
+        description="",
+        modality="",
+        network=config.network["name"],
+        network_config=config.network_options,
+        in_channels=config.in_channels,
+        activation="sigmoid" if config.out_channels == 1 else "softmax",
+        labels=tuple(Label(name, value, (0, 0, 0), nothing, nothing) for value, name in enumerate(config.classes, 1)),
+        orientation="axial",
+        intensity=config.intensity,
+        fit=config.stages[-1].fit,
+        expects={"minimum": [None, None], "maximum": [None, None]},
+        postprocessing={},
+        attention=tuple(AttentionMap(name, name, "") for name in maps if name.startswith(("tau_", "k_"))),
+        training_data=(),
+        license="",
+        limits=(),
+        weights_sha256="",
+    )
+
+
+def _seconds_per_slice(network: nn.Module, picture: torch.Tensor) -> float:
+    """Median time of one slice at a time, made ready as the extension does."""
+    ready = folded(network).to(memory_format=torch.channels_last)
+    return median(seconds_in_turn({"": partial(ready, picture)}, ROUNDS)[""])
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def _append(path: Path, run: dict[str, Any]) -> None:
+    """Add a line to the CSV file, with the names of the columns before the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.is_file()
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if is_new:
+            writer.writeheader()
+        writer.writerow(run)

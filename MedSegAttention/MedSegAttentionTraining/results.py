@@ -1,0 +1,100 @@
+"""The results table of the README, from the reports of ``evaluate`` in ``Resources/results``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from MedSegAttentionLib.data.errors import InputError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "Resources" / "results"
+ABLATION_RESULTS = REPOSITORY / "Resources" / "docs" / "results"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+DATA_NAMES = {
+    "prostate/promise12_train": "PROMISE12, T2 MRI",
+    "prostate/prostate158_sample": "Prostate158, T2 MRI (external)",
+    "abdomen_ct/btcv_sabs30": "BTCV, CT",
+    "abdomen_mri/chaos_t2spir": "CHAOS, T2-SPIR MRI",
+    "skin/isic2017_train": "ISIC 2017",
+    "skin/ph2": "PH2 (external)",
+    "polyp/kvasir_seg": "Kvasir-SEG",
+    "polyp/cvc_clinicdb": "CVC-ClinicDB",
+    "polyp/etis_larib": "ETIS-Larib, part (external)",
+}
+"""Folder of a data set -> what a reader knows it by; external: of another source than the training data."""
+
+
+def write_results(readme: Path = README, results: Path = RESULTS) -> None:
+    """Bring the table of ``readme`` up to date with the reports in ``results``.
+
+    Raises:
+        InputError: the README has no place for it, or there is no report.
+    """
+    readme.write_text(readme_with_results(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+def readme_with_results(readme: str, results: Path = RESULTS) -> str:
+    """The text ``readme`` with the table between :data:`BEGIN` and :data:`END` made anew; see :func:`write_results`."""
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
+        raise InputError(f"the README has no place for the results; expected a line '{BEGIN}' and, below, '{END}'.")
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{results_table(results)}\n{END}{rest.split(END)[1]}"
+
+
+def results_table(results: Path) -> str:
+    """A Markdown table with a line for each report, ``results/CHECKPOINT/*.json``; external tests last."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*/*.json")]
+    if not reports:
+        raise InputError(f"'{results}' holds no CHECKPOINT/*.json; write them with evaluate --json.")
+    reports.sort(key=lambda report: (report["checkpoint"], "(external)" in _data_name(report), -len(report["cases"])))
+    lines = [
+        "| checkpoint | tested on | cases | Dice (95 %) | by slice | all pixels | HD95 | by part |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for report in reports:
+        cells = [
+            f"`{report['checkpoint']}`",
+            _data_name(report),
+            str(len(report["cases"])),
+            _dice(report),
+            _other_average(report, "per_slice"),
+            _other_average(report, "pooled"),
+            _hd95(report),
+            _by_part(report),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _data_name(report: dict[str, Any]) -> str:
+    return DATA_NAMES.get(report["data"], report["data"])
+
+
+def _dice(report: dict[str, Any]) -> str:
+    """Mean over the cases, with its interval where the report has one."""
+    bounds = report.get("interval", {}).get("dice")
+    text = f"{report['mean']['dice']:.3f}"
+    return f"{text} ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else text
+
+
+def _other_average(report: dict[str, Any], rule: str) -> str:
+    """Mean over the classes of the Dice by another rule of :mod:`.averaging`."""
+    classes = report.get("averages", {}).get(rule, {}).values()
+    known = [figures["dice"] for figures in classes if figures["dice"] is not None]
+    return f"{sum(known) / len(known):.3f}" if known else ""
+
+
+def _hd95(report: dict[str, Any]) -> str:
+    value = report["mean"]["hd95"]
+    return "" if value is None else f"{value:.1f} {report['hd95_unit']}"
+
+
+def _by_part(report: dict[str, Any]) -> str:
+    """Dice by class where there are several, by third of the prostate where they were measured."""
+    parts = {name: figures["dice"] for name, figures in report["per_class"].items()}
+    if len(parts) == 1:
+        thirds = report.get("averages", {}).get("thirds", {})
+        parts = {name: value for name, value in thirds.items() if name != "cases"}
+    return ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
