@@ -255,10 +255,12 @@ def test_the_worker_ends_when_its_stdin_does_whatever_it_computes(tmp_path, a_ch
     )
     arguments = [sys.executable, "-c", script, str(fake_worker.executable(tmp_path)), str(runs), str(a_checkpoint)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=MODULE_FOLDER) as parent:
-        assert parent.stdout.readline() == b"started\n"
-        (worker,) = psutil.Process(parent.pid).children()
-        assert len(list(runs.iterdir())) == 1
-        parent.kill()
+        try:
+            assert parent.stdout.readline() == b"started\n"
+            (worker,) = psutil.Process(parent.pid).children()
+            assert len(list(runs.iterdir())) == 1
+        finally:
+            parent.kill()
     assert eventually(lambda: not worker.is_running() or worker.status() == "zombie", 5)
     assert list(runs.iterdir()) == []
 
