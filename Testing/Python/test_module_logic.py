@@ -6,6 +6,7 @@ import ast
 import inspect
 import json
 import sys
+import time
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ import slicer
 from MedSegAttentionLib.checkpoints import catalogue
 from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError
 from MedSegAttentionLib.runner import in_process
+from MedSegAttentionLib.runner.background import BackgroundRun, BackgroundRunner
 from MedSegAttentionLib.scene.terminology import REGION_NAME, TERMINOLOGY_NAME
 from MedSegAttentionLib.setup.sample_data import register_samples
 from slicer_double.fakes import FakeRunner, add_noise, an_untrained_checkpoint, nodes_of, scene_content
@@ -108,13 +110,52 @@ def test_show_can_be_switched_off(a_logic, a_scene, a_volume_node):
 
 @pytest.mark.parametrize(
     ("keywords", "error"),
-    [({"wait": False}, InputError), ({"device": "abacus"}, InputError), ({"isCancelled": lambda: True}, Cancelled)],
+    [({"device": "abacus"}, InputError), ({"isCancelled": lambda: True}, Cancelled)],
 )
 def test_a_failed_call_leaves_the_scene_as_it_was(a_logic, a_scene, a_volume_node, keywords, error):
     before = scene_content(a_scene)
     with pytest.raises(error):
         a_logic.segment(a_volume_node, task="abdomen", **keywords)
     assert scene_content(a_scene) == before
+
+
+def test_without_waiting_a_handle_comes_back_and_the_caller_polls(a_logic, a_runner, a_scene, a_volume_node):
+    a_runner.slices_per_poll, seen, ended = 4, [], []
+    handle = a_logic.segment(
+        a_volume_node, task="abdomen", wait=False, progressCallback=seen.append, finishedCallback=ended.append
+    )
+    assert (handle.isRunning, handle.progress.finished) == (True, 0)
+    while handle.poll():
+        assert ended == []
+    assert [item.finished for item in seen] == [4, 8, 9]
+    assert ended == [handle]
+    assert handle.result().segmentationNode is nodes_of(a_scene, "vtkMRMLSegmentationNode")[0]
+    assert handle.result().provenance["seconds"]["write"] > 0
+    assert not handle.poll()
+    assert ended == [handle]
+
+
+def test_result_of_a_handle_waits(a_logic, a_runner, a_volume_node):
+    a_runner.slices_per_poll = 4
+    assert list(a_logic.segment(a_volume_node, task="abdomen", wait=False).result().attentionNodes) == ["tau_stage4"]
+
+
+@pytest.mark.parametrize("how", ["discard", "keep"])
+def test_a_handle_is_cancelled_by_callback_too(a_logic, a_runner, a_scene, a_volume_node, how):
+    a_runner.slices_per_poll = 2
+    handle = a_logic.segment(a_volume_node, task="abdomen", wait=False, isCancelled=lambda: True, onCancel=how)
+    if how == "keep":
+        assert handle.result().segmentationNode.GetAttribute("MedSegAttention.Partial") == "0-1"
+        return
+    with pytest.raises(Cancelled):
+        handle.result()
+    assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
+
+
+def test_closing_the_logic_ends_the_worker(a_logic, a_runner):
+    a_logic.close()
+    assert a_runner.closed
+    a_logic.close()
 
 
 def test_without_or_with_several_volumes_one_must_be_named(a_logic, a_scene):
@@ -181,10 +222,16 @@ def test_starting_slicer_imports_nothing_heavy():
             assert not {name.split(".")[0] for name in names} & HEAVY, path
 
 
-def test_the_fake_runner_has_the_real_one_s_parameters():
+def test_the_fake_runner_has_the_real_one_s_parameters(a_result):
     for name in ("run", "attention_row"):
         fake, real = (inspect.signature(getattr(runner, name)).parameters for runner in (FakeRunner, in_process))
         assert list(fake)[1:] == list(real)
+    fake, real = (inspect.signature(runner.start).parameters for runner in (FakeRunner, BackgroundRunner))
+    assert list(fake) == list(real)
+    for name in ("started", "finished", "labels", "progress", "is_running", "poll", "cancel", "result"):
+        run = FakeRunner.start(SimpleNamespace(calls=[], errors=[], result=a_result, slices_per_poll=1), None)
+        assert hasattr(run, name)
+        assert name in BackgroundRun.__doc__ or hasattr(BackgroundRun, name)
     assert FakeRunner.RunSettings is in_process.RunSettings
 
 
@@ -217,6 +264,9 @@ def test_apply_runs_a_real_network(a_module, a_scene, an_application, a_real_che
     widget.setup()
     try:
         widget.ui.applyButton.click()
+        while widget.panel._run:
+            an_application.processEvents()
+            time.sleep(0.02)
         ((function, text),) = an_application.shown
         assert (function, "Run anyway?" in text) == ("confirmOkCancelDisplay", True)
         assert widget.ui.statusLabel.text.startswith("Finished: ")

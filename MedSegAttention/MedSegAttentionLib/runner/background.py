@@ -62,9 +62,9 @@ class BackgroundRunner:
         patience: Patience = Patience(),
         folder: Path | None = None,
     ) -> None:
-        self._keeper = WorkerKeeper(python, idle_seconds)
-        self._patience, self._folder = patience, folder
-        self._finalizer = weakref.finalize(self, self._keeper.close)
+        self.keeper = WorkerKeeper(python, idle_seconds)
+        self.patience, self.folder = patience, folder
+        self._finalizer = weakref.finalize(self, self.keeper.close)
 
     def start(
         self,
@@ -82,7 +82,7 @@ class BackgroundRunner:
             checkpoint: ID or folder.
             settings: choices of the run.
         """
-        return BackgroundRun(self._keeper, self._patience, self._folder, volume, task, checkpoint, settings)
+        return BackgroundRun(self, volume, task, checkpoint, settings)
 
     def close(self) -> None:
         """End the worker for good; a run that is under way fails."""
@@ -104,9 +104,7 @@ class BackgroundRun:
 
     def __init__(
         self,
-        keeper: WorkerKeeper,
-        patience: Patience,
-        folder: Path | None,
+        runner: BackgroundRunner,
         volume: VolumeImage,
         task: str | None,
         checkpoint: str | Path | None,
@@ -115,7 +113,7 @@ class BackgroundRun:
         self.started: RunStart | None = None
         self.finished = 0
         self.labels: np.ndarray | None = None
-        self._keeper, self._patience, self._parent_folder = keeper, patience, folder
+        self._runner = runner  # lives as long as its runs: its end is the end of the worker
         self._task, self._checkpoint, self._settings = task, checkpoint, settings
         self._news: queue.Queue[Any] = queue.Queue()
         self._cancelled: str | None = None
@@ -219,9 +217,9 @@ class BackgroundRun:
         checkpoint = choose_checkpoint(self._task, volume, self._checkpoint)
         self._run_folder = folder = self._make_folder()
         exchange.write_inputs(folder, volume)
-        with self._keeper.in_use:
+        with self._runner.keeper.in_use:
             self._stop_if_discarded()
-            worker = self._keeper.worker()
+            worker = self._runner.keeper.worker()
             worker.send(exchange.run_request(folder, volume, checkpoint.resolve(), self._settings))
             self._worker = worker
             if self._cancelled:  # before there was anybody to tell
@@ -240,28 +238,28 @@ class BackgroundRun:
     def _events_of(self, worker: WorkerProcess) -> Iterator[dict[str, Any]]:
         """Events as they come; ends the worker where it hangs."""
         # Counted in short waits, so that a program that stood still meanwhile does not blame the worker.
-        silent = 0.0
+        silent, patience = 0.0, self._runner.patience
         try:
             while True:
                 event = worker.next_event(TICK_SECONDS)
                 silent = 0.0 if event else silent + TICK_SECONDS
                 if event:
                     yield event
-                elif silent >= (self._patience.stop if self._cancelled == "discard" else self._patience.silence):
+                elif silent >= (patience.stop if self._cancelled == "discard" else patience.silence):
                     raise RunError(
                         f"the worker process has not answered for {silent:.0f} seconds and was ended. Run again; if it "
                         "hangs again, choose device cpu, or look at the details.",
                         worker.last_words,
                     )
         except RunError:
-            self._keeper.drop()
+            self._runner.keeper.drop()
             raise
 
     def _make_folder(self) -> Path:
         try:
-            return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=self._parent_folder))
+            return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=self._runner.folder))
         except OSError as error:
-            place = self._parent_folder or tempfile.gettempdir()
+            place = self._runner.folder or tempfile.gettempdir()
             raise RunError(
                 f"no temporary folder can be made in '{place}' ({error.strerror}); expected a disk with free space "
                 "that may be written. Choose another temporary folder and run again."
