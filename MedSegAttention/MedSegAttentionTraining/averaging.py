@@ -51,7 +51,7 @@ class Averages:
         self.slices: dict[str, list[float]] = {name: [] for name in names}
         self.empty = dict.fromkeys(names, 0)
         self.pixels = {name: np.zeros(3, np.int64) for name in names}
-        self.thirds: list[list[float]] | None = [] if thirds else None
+        self.thirds: list[list[float | None]] | None = [] if thirds else None
 
     def add(self, found: np.ndarray, reference: np.ndarray, superior: tuple[int, bool] = (0, True)) -> None:
         """Count a case.
@@ -77,7 +77,7 @@ class Averages:
         report = {
             "per_slice": {
                 name: {
-                    "dice": float(np.mean(values)) if values else None,
+                    "dice": _mean(values),
                     "slices": len(values),
                     "empty_slices": self.empty[name],
                 }
@@ -87,8 +87,8 @@ class Averages:
             "weighted_jaccard": self._weighted_jaccard(),
         }
         if self.thirds:
-            means = np.nanmean(np.array(self.thirds), axis=0)
-            report["thirds"] = dict(zip(THIRDS, means.tolist(), strict=True)) | {"cases": len(self.thirds)}
+            columns = zip(THIRDS, zip(*self.thirds, strict=True), strict=True)
+            report["thirds"] = {name: _mean(values) for name, values in columns} | {"cases": len(self.thirds)}
         return report
 
     def _weighted_jaccard(self) -> float | None:
@@ -113,10 +113,15 @@ def _pooled(counts: np.ndarray) -> dict[str, float | None]:
     return {"dice": 2 * both / (found + reference), "iou": both / (found + reference - both)}
 
 
-def _thirds(counts: np.ndarray) -> list[float]:
-    """Dice of base, mid and apex from ``[slices, 3]``, the head's end first; NaN for a third without a slice."""
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _thirds(counts: np.ndarray) -> list[float | None]:
+    """Dice of base, mid and apex from ``[slices, 3]``, the head's end first; None for a third without a slice."""
     filled = np.flatnonzero(counts[:, 2])
     first, length = filled[0], filled[-1] + 1 - filled[0]
     cuts = [0, first + round(length / 3), first + round(2 * length / 3), len(counts)]
     parts = [counts[a:b].sum(0) for a, b in pairwise(cuts)]
-    return [float(_dice(part)) if part[2] else float("nan") for part in parts]
+    return [float(_dice(part)) if part[2] else None for part in parts]

@@ -47,3 +47,12 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_cases():
     assert many[1] - many[0] < few[1] - few[0]
     assert interval([0.5, 0.5]) == [0.5, 0.5]
     assert interval([0.5, None]) is None
+
+
+def test_a_gland_of_two_slices_has_no_middle_third_to_speak_of():
+    reference = np.zeros((4, 2, 2), np.uint8)
+    reference[1:3] = 1
+    averages = Averages(["prostate"], thirds=True)
+    averages.add(reference, reference)
+    thirds = averages.summary()["thirds"]
+    assert sorted(thirds[name] is None for name in ("base", "mid", "apex")) == [False, False, True]
