@@ -430,7 +430,7 @@ class MedSegAttentionLogic(ScriptedLoadableModuleLogic):
 
             images = images_in(Path(volumes)) or []
             cases = [image_case(image.name, image.stem, image.read, choice) for image in images]
-            if output is None or Path(output).resolve() == Path(volumes).resolve():
+            if not output or Path(output).resolve() == Path(volumes).resolve():
                 raise InputError(f"output {output!r} cannot take results of folder '{volumes}'; give another folder.")
         else:
             nodes = input_volumes(scene) if volumes is None else list(volumes)

@@ -13,7 +13,7 @@ Rooms, and what each may import:
 * ``checkpoints`` a folder on disk to a verified network and its card      data, networks
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
-* ``runner``      who runs inference: this process or a worker process     data, inference, checkpoints; psutil
+* ``runner``      who runs inference: here, in a worker process, on many data, inference, checkpoints; psutil
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
 * ``panel``       Qt, bound to the logic and to what scene's functions show data, scene; slicer, qt, ctk
 * ``commands``    what each command of ``__main__`` does                   all but panel

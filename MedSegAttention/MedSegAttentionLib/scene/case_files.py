@@ -11,6 +11,7 @@ from time import perf_counter
 import slicer
 
 from ..data.case import Case, file_names
+from ..data.errors import InputError
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
 from .application import headless_scene
@@ -72,6 +73,7 @@ def scene_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolume
 
     def save(node: slicer.vtkMRMLVolumeNode, _volume: VolumeImage, result: VolumeResult, _folder: Path) -> dict:
         begin = perf_counter()
+        _check_presence(scene, node)
         write_result(scene, result, node, show=False)
         return {"nodes": round(perf_counter() - begin, 4)}
 
@@ -87,8 +89,14 @@ def _save_beside(
     result: VolumeResult,
     folder: Path,
 ) -> dict[str, float]:
+    _check_presence(scene, node)
     with unchanged_after(scene):
         return save_files(scene, node, result, folder / stem, choice)
+
+
+def _check_presence(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> None:
+    if not scene.IsNodePresent(node):
+        raise InputError(f"volume '{node.GetName()}' left the scene during the run; nothing was written.")
 
 
 def save_files(

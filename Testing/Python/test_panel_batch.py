@@ -1,0 +1,153 @@
+"""The section for batches and exports, clicked; Slicer's window is a test double, the network a fake, MRML is real."""
+
+from __future__ import annotations
+
+import pytest
+
+from MedSegAttentionLib.data.errors import ContractWarning
+from slicer_double.fakes import nodes_of, scene_content
+
+pytest_plugins = ["slicer_double.fixtures"]
+
+
+@pytest.fixture
+def a_widget(a_volume_node, open_module):
+    """The open module with one volume in the scene, set to the abdomen."""
+    widget = open_module()
+    widget.ui.taskComboBox.setCurrentIndex(3)
+    return widget
+
+
+def test_the_section_is_collapsed_and_ready(a_widget):
+    ui = a_widget.ui
+    assert ui.batchCollapsibleButton.collapsed
+    assert (ui.batchButton.text, ui.batchButton.enabled, ui.batchProgressBar.isHidden()) == ("Run batch", True, True)
+    assert not ui.batchFolderPathLineEdit.enabled
+    ui.batchSourceComboBox.setCurrentIndex(1)
+    assert ui.batchFolderPathLineEdit.enabled
+
+
+def test_a_batch_of_the_scene_goes_into_the_folder(a_widget, a_scene, a_runner, tmp_path):
+    ui, before = a_widget.ui, scene_content(a_scene)
+    ui.deviceComboBox.setCurrentIndex(3)
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    ui.batchReportCheckBox.click()
+    ui.batchForceCheckBox.click()
+    ui.batchButton.click()
+    (call,) = a_runner.calls
+    assert (call["task"], call["settings"].device, call["settings"].force) == ("abdomen", "cpu", True)
+    assert {"case 1.seg.nrrd", "case 1.report.png", "summary.csv"} <= {path.name for path in tmp_path.iterdir()}
+    assert scene_content(a_scene) == before
+    assert ui.batchStatusLabel.text == "1 segmented, 0 there already, 0 failed."
+    assert ui.applyButton.enabled
+
+
+def test_without_a_folder_results_go_into_the_scene(a_widget, a_scene):
+    a_widget.ui.batchButton.click()
+    assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
+
+
+def test_a_folder_without_an_output_folder_is_an_error(a_widget, an_application, tmp_path):
+    ui = a_widget.ui
+    ui.batchSourceComboBox.setCurrentIndex(1)
+    ui.batchFolderPathLineEdit.currentPath = str(tmp_path)
+    ui.batchButton.click()
+    ((function, text),) = an_application.shown
+    assert function == "errorDisplay"
+    assert "another folder" in text
+    assert ui.batchStatusLabel.text == text
+    assert ui.batchButton.text == "Run batch"
+
+
+def test_progress_is_shown_and_nothing_else_can_be_started(a_widget, an_application, tmp_path):
+    ui, seen = a_widget.ui, []
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    an_application.during_events = lambda: seen.append(
+        (ui.batchProgressBar.value, ui.batchButton.text, ui.applyButton.enabled, ui.inputsCollapsibleButton.enabled)
+    )
+    ui.batchButton.click()
+    assert [item[0] for item in seen] == [0, *(100 * n // 9 for n in range(1, 10)), 100]
+    assert {item[1:] for item in seen} == {("Cancel batch", False, False)}
+    assert ui.batchProgressBar.isHidden()
+
+
+def test_while_apply_runs_no_batch_can_start(a_widget, an_application):
+    seen = []
+    an_application.during_events = lambda: seen.append(a_widget.ui.batchCollapsibleButton.enabled)
+    a_widget.ui.applyButton.click()
+    assert set(seen) == {False}
+    assert a_widget.ui.batchCollapsibleButton.enabled
+
+
+def test_cancel_keeps_what_is_finished(a_widget, a_scene, an_application, tmp_path):
+    ui, texts = a_widget.ui, []
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+
+    def click_at_the_third_slice():
+        if ui.batchProgressBar.value == 33:
+            ui.batchButton.click()
+            texts.append((ui.batchStatusLabel.text, ui.batchButton.enabled))
+
+    an_application.during_events = click_at_the_third_slice
+    ui.batchButton.click()
+    assert texts == [("Stopping after this slice...", False)]
+    assert "Cancelled" in ui.batchStatusLabel.text
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+    an_application.during_events = None
+    ui.batchButton.click()
+    assert "1 segmented" in ui.batchStatusLabel.text
+
+
+def test_a_case_that_fails_is_told_with_its_reason(a_widget, a_runner, tmp_path):
+    a_runner.errors = [ContractWarning("'case 1' looks like MR.")]
+    a_widget.ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    a_widget.ui.batchButton.click()
+    assert a_widget.ui.batchStatusLabel.text.splitlines() == [
+        "0 segmented, 0 there already, 1 failed.",
+        "case 1: 'case 1' looks like MR.",
+    ]
+
+
+def test_missing_packages_are_asked_for_first(a_widget, a_runner, an_application, monkeypatch):
+    monkeypatch.setattr(a_widget.logic, "missingPackages", lambda: ["torch"])
+    an_application.confirms = False
+    a_widget.ui.batchButton.click()
+    assert a_runner.calls == []
+
+
+@pytest.mark.parametrize("end", ["close", "reload"])
+def test_closing_scene_or_panel_during_a_batch_stops_it(end, a_widget, a_scene, an_application, tmp_path):
+    ui = a_widget.ui
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+
+    def stop_at_the_third_slice():
+        if ui.batchProgressBar.value == 33 and not a_widget.panel._closed:
+            a_scene.Clear(False) if end == "close" else a_widget.cleanup()
+
+    an_application.during_events = stop_at_the_third_slice
+    ui.batchButton.click()
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+    if end == "reload":
+        assert ui.batchProgressBar.value == 33
+
+
+def test_the_latest_result_is_exported(a_widget, an_application, tmp_path):
+    ui = a_widget.ui
+    ui.exportNrrdButton.click()
+    assert ui.batchStatusLabel.text == "Choose an output folder first."
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    ui.exportNrrdButton.click()
+    assert "segment a volume first" in an_application.shown.pop()[1]
+    ui.applyButton.click()
+    for button, ending in (
+        (ui.exportNrrdButton, ".seg.nrrd"),
+        (ui.exportNiftiButton, ".nii.gz"),
+        (ui.exportReportButton, ".report.png"),
+    ):
+        button.click()
+        assert (tmp_path / f"case 1 segmentation{ending}").is_file()
+        assert ui.batchStatusLabel.text.endswith(ending)
+    ui.exportDicomButton.click()
+    ((function, text),) = an_application.shown
+    assert function == "errorDisplay"
+    assert "DICOM SEG" in text
