@@ -13,7 +13,7 @@ import pytest
 from conftest import CLASSES
 from MedSegAttentionLib.data.case import Case, file_names
 from MedSegAttentionLib.data.errors import Cancelled, InputError, UsageError
-from MedSegAttentionLib.data.result import SliceResult, VolumeResult, measure_labels
+from MedSegAttentionLib.data.result import SliceResult, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner.batch import Request, run_batch, segment_case
@@ -172,11 +172,12 @@ def test_a_volume_has_millilitres_and_a_picture_has_none():
     labels = np.zeros((2, 10, 10), np.uint8)
     labels[:, :5] = 1
     left_handed = np.diag([1.0, 2.0, 5.0, 1.0])
-    assert measure_labels(labels, left_handed, {"a": 1, "b": 9}) == [
-        {"name": "a", "value": 1, "voxels": 100, "ml": 1.0},
-        {"name": "b", "value": 9, "voxels": 0, "ml": 0.0},
-    ]
-    assert measure_labels(labels[:1], np.eye(4), {"a": 1})[0]["ml"] is None
+    liver, *others = VolumeResult("v", labels, left_handed, CLASSES).found()
+    assert liver == {"name": "liver", "value": 1, "voxels": 100, "ml": 1.0}
+    assert [(item["voxels"], item["ml"]) for item in others] == [(0, 0.0)] * 3
+    assert VolumeResult("v", labels[:1], left_handed, CLASSES).found()[0]["ml"] is None
+    in_colour = {"display_window": None}
+    assert VolumeResult("v", labels, left_handed, CLASSES, provenance=in_colour).found()[0]["ml"] is None
 
 
 def test_the_hash_of_an_image_is_that_of_its_voxels_and_its_place():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from MedSegAttentionLib.data.errors import ContractWarning
@@ -108,11 +110,17 @@ def test_a_case_that_fails_is_told_with_its_reason(a_widget, a_runner, tmp_path)
     ]
 
 
-def test_missing_packages_are_asked_for_first(a_widget, a_runner, an_application, monkeypatch):
-    monkeypatch.setattr(a_widget.logic, "missingPackages", lambda: ["torch"])
-    an_application.confirms = False
+@pytest.mark.parametrize("missing", ["packages", "licence"])
+def test_packages_and_licences_are_asked_for_first(missing, a_widget, a_runner, monkeypatch):
+    if missing == "packages":
+        monkeypatch.setattr(a_widget.panel._installation, "ready", lambda: False)
+    else:
+        asked = []
+        panel = sys.modules["MedSegAttentionLib.panel.panel"]
+        monkeypatch.setattr(panel, "licenceAccepted", lambda card, _text: asked.append(card.id))
     a_widget.ui.batchButton.click()
     assert a_runner.calls == []
+    assert missing == "packages" or asked == ["abdomen-ct-x"]
 
 
 @pytest.mark.parametrize("end", ["close", "reload"])

@@ -101,29 +101,19 @@ class VolumeResult:
         return self.slice_range is not None
 
     def found(self) -> list[dict[str, Any]]:
-        """What was found, in the order of the classes; see :func:`measure_labels`."""
-        return measure_labels(self.labels, self.ijk_to_ras, {label.name: label.value for label in self.classes})
+        """Size of each class, in their order: ``{"name", "value", "voxels", "ml"}``, JSON-ready.
 
-
-def measure_labels(labels: np.ndarray, ijk_to_ras: np.ndarray, values: dict[str, int]) -> list[dict[str, Any]]:
-    """Size of each structure: ``{"name", "value", "voxels", "ml"}``, JSON-ready.
-
-    ``ml`` is None for a single slice or picture: it has an area, but no volume.
-
-    Args:
-        labels: ``[K, J, I]`` uint8.
-        ijk_to_ras: ``[4, 4]``, mm.
-        values: name -> value in ``labels``.
-    """
-    counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in labels)  # at once it takes 8 bytes a voxel
-    voxel_ml = abs(float(np.linalg.det(ijk_to_ras[:3, :3]))) / 1000
-    flat = 1 in labels.shape
-    return [
-        {
-            "name": name,
-            "value": value,
-            "voxels": int(counts[value]),
-            "ml": None if flat else round(int(counts[value]) * voxel_ml, 4),
-        }
-        for name, value in values.items()
-    ]
+        ``ml`` is None where there is no volume to speak of: a single slice has an area, and colour pictures no scale.
+        """
+        counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in self.labels)  # at once: 8 bytes a voxel
+        voxel_ml = abs(float(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000
+        has_volume = 1 not in self.labels.shape and self.provenance.get("display_window", ()) is not None
+        return [
+            {
+                "name": label.name,
+                "value": label.value,
+                "voxels": int(counts[label.value]),
+                "ml": round(int(counts[label.value]) * voxel_ml, 4) if has_volume else None,
+            }
+            for label in self.classes
+        ]

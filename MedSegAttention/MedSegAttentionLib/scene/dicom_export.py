@@ -9,7 +9,8 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
-from .exports import label_map, reference_volume
+from .exports import reference_volume
+from .measure import measure
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 ALGORITHM_TYPE, ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"
@@ -53,7 +54,7 @@ def check_for_dicom(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
             f"'{volume_node.GetName()}' was not loaded from Slicer's DICOM database, which a DICOM SEG object refers "
             "to. Import the series in the DICOM module, load it from there and segment that, or export '.seg.nrrd'."
         )
-    empty = [item["name"] for item in label_map(segmentation_node).found if not item["voxels"]]
+    empty = [segment.name for segment in measure(segmentation_node).segments if not segment.voxels]
     if empty:
         raise InputError(f"'{name}' has empty segments ({', '.join(empty)}), which DICOM SEG cannot hold; remove them.")
     segmentation = segmentation_node.GetSegmentation()

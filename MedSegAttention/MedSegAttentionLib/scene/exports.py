@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 
 from ..data.errors import InputError
-from ..data.result import measure_labels
 from .arrays import from_vtk, image_array, image_data, to_vtk
 from .files import save_node
-from .nodes import PROVENANCE_ATTRIBUTE, nodes_of_class, unchanged_after, world_from_local
+from .nodes import PROVENANCE_ATTRIBUTE, nodes_of_class, provenance_of, unchanged_after
+from .segmentation import source_volume
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 ORTHOGONAL = 1e-4
@@ -30,15 +29,11 @@ class LabelMap:
         array: ``[K, J, I]`` uint8; 0 is background.
         ijk_to_ras: ``[4, 4]`` in the segmentation's own coordinates: a transform above it is not applied.
         values: segment name -> its number in ``array``, in the order of the segmentation.
-        colours: segment name -> red, green, blue, 0 to 255.
-        found: size of each segment in the world, see :func:`~..data.result.measure_labels`.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     values: dict[str, int]
-    colours: dict[str, tuple[int, int, int]]
-    found: list[dict[str, Any]]
 
 
 def reference_volume(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeNode:
@@ -49,22 +44,13 @@ def reference_volume(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slice
     """
     if not isinstance(segmentation_node, slicer.vtkMRMLSegmentationNode):
         raise InputError(f"expected a segmentation node, got {segmentation_node!r}. Choose a segmentation.")
-    volume = segmentation_node.GetNodeReference(segmentation_node.GetReferenceImageGeometryReferenceRole())
-    volume = volume or _image_beside(segmentation_node)
+    volume = source_volume(segmentation_node)
     if volume is None:
         raise InputError(
             f"the image of '{segmentation_node.GetName()}' is not in the scene; its grid is needed. Load the image, or "
             "choose it as source geometry in the Segmentations module."
         )
     return volume
-
-
-def _image_beside(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeNode | None:
-    """The image a sequence browser shows together with the segmentation: frames keep no reference of their own."""
-    for browser in nodes_of_class(segmentation_node.GetScene(), "vtkMRMLSequenceBrowserNode"):
-        if browser.GetSequenceNode(segmentation_node) is not None:
-            return browser.GetProxyNode(browser.GetMasterSequenceNode())
-    return None
 
 
 def label_map(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelMap:
@@ -89,10 +75,7 @@ def label_map(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelMap:
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     array, ijk_to_ras = _merged(segmentation_node, volume_node, matrix, ids, values), from_vtk(matrix)
-    numbers = dict(zip(names, values, strict=True))
-    colours = (tuple(round(255 * part) for part in segment.GetColor()) for segment in segments)
-    found = measure_labels(array, world_from_local(volume_node) @ ijk_to_ras, numbers)
-    return LabelMap(array, ijk_to_ras, numbers, dict(zip(names, colours, strict=True)), found)
+    return LabelMap(array, ijk_to_ras, dict(zip(names, values, strict=True)))
 
 
 def export_nifti(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | Path) -> Path:
@@ -139,7 +122,8 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
     if ending is None:
         raise InputError(f"'{path.name}' has another ending; expected .seg.nrrd, .nii.gz, .nii or .dcm.")
     written = export_nifti(segmentation_node, path)
-    described = {**provenance_of(segmentation_node), "segments": label_map(segmentation_node).found}
+    values = [{"name": name, "value": value} for name, value in label_map(segmentation_node).values.items()]
+    described = {**provenance_of(segmentation_node), "segments": values}
     beside = written.with_name(f"{path.name[: -len(ending)]}.json")
     beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     return [written, beside]
@@ -157,11 +141,6 @@ def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentatio
     if not made:
         raise InputError("the scene holds no segmentation by MedSegAttention; segment a volume first.")
     return made[-1]
-
-
-def provenance_of(node: slicer.vtkMRMLNode) -> dict[str, Any]:
-    """What the run that made ``node`` wrote down; empty for a node of other origin."""
-    return json.loads(node.GetAttribute(PROVENANCE_ATTRIBUTE) or "{}")
 
 
 def _merged(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from .exports import LabelMap, label_map, provenance_of, reference_volume
-from .nodes import ABSENT_ATTRIBUTE, MAP_ATTRIBUTE, PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, nodes_of_class
+from .exports import label_map, reference_volume
+from .measure import SegmentationMeasure, measure
+from .nodes import MAP_ATTRIBUTE, PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, nodes_of_class, provenance_of
 from .pictures import draw_figure, font, save_picture
 from .result_figure import result_panels
 
@@ -46,8 +47,9 @@ def write_report(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | 
     if overlay is not None and overlay.GetDescription():
         page.paragraph(f"{figure[0][-1][0]}: {overlay.GetDescription()}", GREY)
     page.gap(16)
-    page.table(labels)
-    for title, text in _notes(segmentation_node, provenance):
+    sizes = measure(segmentation_node)
+    page.table(sizes)
+    for title, text in _notes(segmentation_node, sizes, provenance):
         page.paragraph(f"{title}: {text}")
     page.gap(16)
     page.line("Provenance", 24)
@@ -65,10 +67,12 @@ def overlay_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkM
     return None
 
 
-def _notes(node: slicer.vtkMRMLSegmentationNode, provenance: dict[str, Any]) -> list[tuple[str, str]]:
+def _notes(
+    node: slicer.vtkMRMLSegmentationNode, sizes: SegmentationMeasure, provenance: dict[str, Any]
+) -> list[tuple[str, str]]:
     """What a reader must know before the numbers are believed."""
     notes = [
-        ("Not found", node.GetAttribute(ABSENT_ATTRIBUTE)),
+        ("Not found", ", ".join(sizes.not_found)),
         ("Partial, the run was stopped; finished slices", node.GetAttribute(PARTIAL_ATTRIBUTE)),
         *(("Warning", text) for text in provenance.get("warnings", [])),
     ]
@@ -134,15 +138,15 @@ class _Page:
         self.image.paste(scaled, (EDGE, self._top))
         self._top += scaled.height + 8
 
-    def table(self, labels: LabelMap) -> None:
-        """Name, volume and voxels of each segment, with its colour."""
-        columns = (EDGE + 40, EDGE + 560, EDGE + 800)
-        self._row(columns, ("Structure", "Volume, mL", "Voxels"), GREY)
-        for item in labels.found:
-            top, size = self._top, 22
-            volume = "-" if item["ml"] is None else f"{item['ml']:.2f}"
-            if self._row(columns, (item["name"], volume, f"{item['voxels']:,}"), DARK):
-                self._draw.rectangle((EDGE, top + 2, EDGE + size, top + size), fill=labels.colours[item["name"]])
+    def table(self, sizes: SegmentationMeasure) -> None:
+        """Name, size, voxels and slices of each segment, with its colour."""
+        columns = (EDGE + 40, EDGE + 480, EDGE + 700, EDGE + 900)
+        self._row(columns, ("Structure", f"Size, {sizes.unit}", "Voxels", f"Slices of {sizes.slice_count}"), GREY)
+        for segment in sizes.segments:
+            top, side = self._top, 22
+            size = f"{segment.size:.2f}" if sizes.unit == "mL" else f"{segment.size:.0f}"
+            if self._row(columns, (segment.name, size, f"{segment.voxels:,}", str(segment.slices)), DARK):
+                self._draw.rectangle((EDGE, top + 2, EDGE + side, top + side), fill=segment.colour)
 
     def _row(self, columns: tuple[int, ...], texts: tuple[str, ...], colour: str) -> bool:
         if not self._takes(20):

@@ -14,7 +14,7 @@ from ..data.errors import InputError
 from ..data.labels import Label
 from ..data.result import VolumeResult
 from .arrays import image_data
-from .nodes import ABSENT_ATTRIBUTE, follow, mark_partial, set_provenance
+from .nodes import ABSENT_ATTRIBUTE, follow, mark_partial, nodes_of_class, set_provenance
 from .terminology import terminology_entry
 
 logger = logging.getLogger(__name__)
@@ -54,8 +54,15 @@ def write_segmentation(
 
 
 def source_volume(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeNode | None:
-    """The image that was segmented, or None when it has left the scene."""
-    return node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    """The image that was segmented, or None when it has left the scene.
+
+    Frames of a sequence keep no reference of their own: theirs is the image that their browser shows with them.
+    """
+    if (volume_node := node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())) is not None:
+        return volume_node
+    browsers = nodes_of_class(node.GetScene(), "vtkMRMLSequenceBrowserNode") if node.GetScene() else []
+    browser = next((browser for browser in browsers if browser.GetSequenceNode(node) is not None), None)
+    return browser.GetProxyNode(browser.GetMasterSequenceNode()) if browser else None
 
 
 def show_surface(node: slicer.vtkMRMLSegmentationNode, shown: bool) -> None:
