@@ -15,7 +15,8 @@ Rooms, and what each may import:
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
 * ``runner``      who runs inference: here, in a worker process, on many data, inference, checkpoints; psutil
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
-* ``panel``       Qt, bound to the logic and to what scene's functions show data, scene; slicer, qt, ctk
+* ``logic``       what scripts and the panel call                          all but panel and commands; slicer
+* ``panel``       Qt, bound to the logic and to what scene's functions show data, scene, logic; slicer, qt, ctk
 * ``commands``    what each command of ``__main__`` does                   all but panel
 
 Without torch and monai ``MedSegAttentionLib``, ``.data``, ``.scene`` and ``.setup`` still import: Slicer starts without

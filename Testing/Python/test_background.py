@@ -316,3 +316,15 @@ def test_the_worker_module_is_quick_to_start_and_knows_no_slicer():
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=MODULE_FOLDER, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_caller_that_waits_is_told_how_far_the_run_is_and_may_stop_it(a_background_runner, a_checkpoint):
+    """As a batch of the panel does, which keeps the window alive meanwhile."""
+    told, waits = [], []
+    choice = {"checkpoint": a_checkpoint, "while_waiting": lambda: waits.append(True)}
+    result = a_background_runner.run(a_volume(), **choice, on_slice=told.append)
+    assert result.labels.shape == (9, 6, 5)
+    assert [progress.count for progress in told] == [9] * len(told)
+    assert waits
+    with pytest.raises(Cancelled, match="nothing was kept"):
+        a_background_runner.run(a_volume(), **choice, is_cancelled=lambda: True)

@@ -50,7 +50,7 @@ def test_all_cases_run_in_order_and_say_where_they_are(tmp_path):
     seen = []
     outcomes = run_batch([a_case("a"), a_case("b")], Request(a_run), tmp_path, on_progress=seen.append)
     assert statuses(outcomes) == ["segmented", "segmented"]
-    told = [(item.case, item.index, item.slice and item.slice.index, bool(item.outcome)) for item in seen]
+    told = [(item.case, item.index, item.slices and item.slices.finished - 1, bool(item.outcome)) for item in seen]
     one = [(None, False), (0, False), (1, False), (2, False), (None, True)]
     assert told == [("a", 0, *item) for item in one] + [("b", 1, *item) for item in one]
     record = read_record(tmp_path, "a")

@@ -87,7 +87,7 @@ def test_without_an_output_folder_results_go_into_the_scene(batch, a_scene, thre
 
 def test_a_volume_that_leaves_the_scene_fails_alone(batch, a_scene, three_volumes, tmp_path):
     def remove_the_first(progress):
-        if progress.slice and progress.index == 0:
+        if progress.slices and progress.index == 0:
             a_scene.RemoveNode(three_volumes[0])
 
     outcomes = batch(None, tmp_path, progressCallback=remove_the_first, force=True)

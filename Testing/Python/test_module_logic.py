@@ -241,7 +241,7 @@ def a_real_checkpoint(a_module, monkeypatch, tmp_path):
     card = an_untrained_checkpoint(tmp_path / "prostate-small")
     monkeypatch.setattr(catalogue, "SHIPPED", tmp_path)
     monkeypatch.setattr(catalogue, "list_checkpoints", lambda: [card])
-    monkeypatch.setattr(a_module, "list_checkpoints", lambda: [card])
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: [card])
     return card
 
 

@@ -27,7 +27,7 @@ def a_widget(a_volume_node, a_module, open_module, monkeypatch, a_runner):
         replace(a_card("abdomen-ct-klo-net", "abdomen"), attention=MAPS[:2]),
         a_card("skin-x", "skin"),
     ]
-    monkeypatch.setattr(a_module, "list_checkpoints", lambda: cards)
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
     return open_module()
 
 

@@ -86,7 +86,7 @@ def test_a_broken_checkpoint_does_not_keep_the_module_from_opening(open_module, 
     def fail():
         raise CheckpointError("'x' is not a checkpoint.")
 
-    monkeypatch.setattr(a_module, "list_checkpoints", fail)
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", fail)
     ui = open_module().ui
     assert ui.modelCardBrowser.plainText == "'x' is not a checkpoint."
     assert not ui.applyButton.enabled

@@ -10,7 +10,7 @@ import pytest
 import slicer
 
 from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
-from MedSegAttentionLib.panel.segment_handle import SegmentHandle
+from MedSegAttentionLib.logic.segment_handle import SegmentHandle
 from MedSegAttentionLib.scene.preview import PREVIEW_ATTRIBUTE
 from slicer_double.fakes import nodes_of, scene_content
 

@@ -83,7 +83,7 @@ def play(player, browser, number: int) -> None:
 def test_every_frame_has_its_own_result_and_all_play_together(segment, a_sequence, player):
     slices = []
     result = segment(a_sequence, attention=("tau_stage4",), progressCallback=slices.append)
-    assert [(item.index, item.count, item.slice.count) for item in slices] == [(n, FRAMES, 1) for n in range(FRAMES)]
+    assert [(item.index, item.count, item.slices.count) for item in slices] == [(n, FRAMES, 1) for n in range(FRAMES)]
     browser, sequence = result.browserNode, result.segmentationSequenceNode
     tau = result.attentionSequenceNodes["tau_stage4"]
     assert browser.GetNumberOfItems() == FRAMES

@@ -17,7 +17,7 @@ from ..files.reading import stem_of
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 
 if TYPE_CHECKING:
-    from ..data.result import SliceResult
+    from ..data.result import RunProgress
     from ..runner.batch import BatchProgress
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def segment_file(
     image, output = ImageSource(Path(source), stem_of(Path(source))), Path(output)
     case = image_case(image.name, image.stem, image.read, FileChoice(nifti, report, scene_file))
     request = Request(run, task, checkpoint, settings)
-    record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slice)
+    record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slices)
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
 
 
@@ -150,14 +150,14 @@ def _attention(text: str) -> bool | tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _log_slice(finished: SliceResult) -> None:
-    if (finished.index + 1) % 10 == 0 or finished.index + 1 == finished.count:
-        logger.info("slice %d of %d", finished.index + 1, finished.count)
+def _log_slices(progress: RunProgress) -> None:
+    if progress.finished % 10 == 0 or progress.finished == progress.count:
+        logger.info("slice %d of %d", progress.finished, progress.count)
 
 
 def _log_progress(debug: bool, progress: BatchProgress) -> None:
-    if progress.slice:
-        _log_slice(progress.slice)
+    if progress.slices:
+        _log_slices(progress.slices)
     elif progress.outcome is None:
         logger.info("case %d of %d: %s", progress.index + 1, progress.count, progress.case)
     elif progress.outcome.error:

@@ -57,6 +57,11 @@ class SliceResult:
     labels: np.ndarray
     attention: dict[str, np.ndarray]
 
+    @property
+    def progress(self) -> RunProgress:
+        """How far the run is with this slice."""
+        return RunProgress(self.index + 1, self.count)
+
 
 @dataclass(frozen=True)
 class AttentionVolume:

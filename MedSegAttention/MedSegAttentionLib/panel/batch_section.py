@@ -119,6 +119,7 @@ class BatchSection:
                 force=ui.batchForceCheckBox.checked,
                 progressCallback=self._onProgress,
                 isCancelled=lambda: self._cancelRequested,
+                whileWaiting=self._handleEvents,
             )
         finally:
             self._setRunning(False)
@@ -127,8 +128,8 @@ class BatchSection:
         if self._closed:
             return
         done = progress.index * STEPS
-        if progress.slice:
-            done += STEPS * (progress.slice.index + 1) // progress.slice.count
+        if progress.slices:
+            done += STEPS * progress.slices.finished // progress.slices.count
         self.ui.batchProgressBar.maximum = progress.count * STEPS
         self.ui.batchProgressBar.value = done + (STEPS if progress.outcome else 0)
         if not self._cancelRequested:

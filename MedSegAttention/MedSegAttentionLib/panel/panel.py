@@ -15,6 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import RunProgress
+from ..logic.segment_handle import SegmentHandle, SegmentResult
 from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
@@ -24,7 +25,6 @@ from .installation import Installation
 from .licence import licenceAccepted
 from .neighbours import NeighboursSection
 from .results_section import ResultsSection
-from .segment_handle import SegmentHandle, SegmentResult
 from .self_check_section import SelfCheckSection
 
 logger = logging.getLogger(__name__)

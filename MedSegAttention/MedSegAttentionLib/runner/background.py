@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "MedSegAttention-run-"
 TICK_SECONDS = 0.25
+WAIT_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,41 @@ class BackgroundRunner:
             settings: choices of the run.
         """
         return BackgroundRun(self, volume, task, checkpoint, settings)
+
+    def run(
+        self,
+        volume: VolumeImage,
+        *,
+        task: str | None = None,
+        checkpoint: str | Path | None = None,
+        settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+        on_slice: Callable[[RunProgress], None] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+        on_cancel: str = "discard",
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> VolumeResult:
+        """Segment ``volume`` in the worker and wait for it; ``while_waiting`` is called all the time.
+
+        Args:
+            volume: see :func:`~.in_process.run`, as are all but the last.
+            task: what to segment.
+            checkpoint: ID or folder.
+            settings: choices of the run.
+            on_slice: called with how far the run is, when that changed.
+            is_cancelled: asked all the time.
+            on_cancel: ``discard`` or ``keep``.
+            while_waiting: keeps the application alive.
+        """
+        run, told = self.start(volume, task=task, checkpoint=checkpoint, settings=settings), 0
+        while run.poll():
+            if is_cancelled and is_cancelled():
+                run.cancel(keep=on_cancel == "keep")
+            if on_slice and run.finished > told:
+                told = run.finished
+                on_slice(run.progress)
+            while_waiting()
+            time.sleep(WAIT_SECONDS)
+        return run.result()
 
     def close(self) -> None:
         """End the worker for good; a run that is under way fails."""

@@ -13,7 +13,7 @@ from ..checkpoints.card_file import read_card
 from ..checkpoints.catalogue import choose_checkpoint
 from ..data.case import Case
 from ..data.errors import Cancelled, MedSegAttentionError, UsageError
-from ..data.result import SliceResult, VolumeResult
+from ..data.result import RunProgress, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
 from .records import is_whole, read_record, results_in, write_record, write_summary
@@ -30,7 +30,7 @@ class Request:
     """What to run on a case.
 
     Attributes:
-        run: ``run`` of :mod:`.in_process`, or one like it.
+        run: ``run`` of :mod:`.in_process`, or that of a :class:`~.background.BackgroundRunner`.
         task: see ``run``.
         checkpoint: see ``run``.
         settings: see ``run``.
@@ -41,9 +41,20 @@ class Request:
     checkpoint: str | Path | None = None
     settings: RunSettings = field(default_factory=RunSettings)
 
-    def result(self, volume: VolumeImage, **callbacks: Any) -> VolumeResult:
-        """Run; ``callbacks`` are those of ``run``."""
-        return self.run(volume, task=self.task, checkpoint=self.checkpoint, settings=self.settings, **callbacks)
+    def result(
+        self,
+        volume: VolumeImage,
+        on_slice: Callable[[RunProgress], None] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+    ) -> VolumeResult:
+        """Run; see ``run`` for the callbacks, the first of which gets how far it is."""
+
+        def tell(finished: SliceResult | RunProgress) -> None:
+            if on_slice:
+                on_slice(finished.progress if isinstance(finished, SliceResult) else finished)
+
+        choice = {"task": self.task, "checkpoint": self.checkpoint, "settings": self.settings}
+        return self.run(volume, **choice, on_slice=tell, is_cancelled=is_cancelled)
 
 
 @dataclass(frozen=True)
@@ -71,14 +82,14 @@ class BatchProgress:
         case: name of the case.
         index: its number, from 0.
         count: number of cases.
-        slice: the slice just finished, or None when a case begins or ends.
+        slices: how far the case is, or None when it begins or ends.
         outcome: how the case ended, or None while it runs.
     """
 
     case: str
     index: int
     count: int
-    slice: SliceResult | None = None
+    slices: RunProgress | None = None
     outcome: Outcome | None = None
 
 
@@ -118,7 +129,7 @@ def run_batch(
         if is_cancelled and is_cancelled():
             outcomes.append(Outcome(case.name, "cancelled"))
         else:
-            callbacks = {"on_slice": lambda finished, tell=tell: tell(slice=finished), "is_cancelled": is_cancelled}
+            callbacks = {"on_slice": lambda finished, tell=tell: tell(slices=finished), "is_cancelled": is_cancelled}
             outcomes.append(_outcome(case, request, output, overwrite, callbacks))
         if output:
             write_summary(output / SUMMARY_FILE, [_row(outcome) for outcome in outcomes])

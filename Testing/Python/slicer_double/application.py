@@ -114,7 +114,8 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
 
 def load_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Execute ``MedSegAttention.py`` as Slicer does, and list it among Slicer's modules."""
-    for name in [name for name in sys.modules if name.startswith("MedSegAttentionLib.panel.")]:
+    rooms = ("MedSegAttentionLib.panel.", "MedSegAttentionLib.logic.")
+    for name in [name for name in sys.modules if name.startswith(rooms)]:
         monkeypatch.delitem(sys.modules, name)  # they hold the Slicer of an earlier test
     module = execute_module(monkeypatch)
     slicer.modules.medsegattention = SimpleNamespace(path=str(MODULE))

@@ -110,6 +110,7 @@ class FakeRunner:
         on_cancel: str = "discard",
         on_start: Callable[[RunStart], None] | None = None,
         labels: np.ndarray | None = None,
+        while_waiting: Callable[[], None] | None = None,
     ) -> VolumeResult:
         self.calls.append({"volume": volume, "task": task, "checkpoint": checkpoint, "settings": settings})
         if self.errors:

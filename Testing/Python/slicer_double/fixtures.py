@@ -33,7 +33,7 @@ def a_module(monkeypatch: pytest.MonkeyPatch, an_application: Application) -> It
     library = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "MedSegAttentionLib"}
     module = load_module(monkeypatch)
     cards = [a_card("abdomen-ct-x", "abdomen"), a_card("abdomen-mr-x", "abdomen"), a_card("prostate-x", "prostate")]
-    monkeypatch.setattr(module, "list_checkpoints", lambda: cards)
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
     logic = module.MedSegAttentionLogic
     monkeypatch.setattr(logic, "checkpointFor", lambda _self, _volume, task, wanted=None: _choose(cards, task, wanted))
     monkeypatch.setattr(logic, "licence", lambda _self, checkpoint: f"Licence of {checkpoint}")

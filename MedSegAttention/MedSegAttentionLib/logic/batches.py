@@ -1,0 +1,176 @@
+"""Many volumes one after another, and sequences frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ..data.errors import InputError
+from ..data.result import RunProgress
+from ..inference.settings import RunSettings
+from ..runner.batch import BatchProgress, Outcome, Request, run_batch
+from ..scene.case_files import FileChoice, image_case, node_cases, scene_cases
+from ..scene.sequences import frame_images, write_sequences
+from ..scene.volumes import input_volumes
+from .runs import RunLogic, map_names
+
+
+@dataclass(frozen=True)
+class SequenceResult:
+    """What a run over a sequence left in the scene.
+
+    Attributes:
+        browserNode: ``vtkMRMLSequenceBrowserNode`` that plays everything together.
+        segmentationSequenceNode: ``vtkMRMLSequenceNode``, one segmentation a frame.
+        attentionSequenceNodes: map name -> ``vtkMRMLSequenceNode``, one volume a frame.
+        provenance: of each frame.
+    """
+
+    browserNode: Any
+    segmentationSequenceNode: Any
+    attentionSequenceNodes: dict[str, Any]
+    provenance: list[dict[str, Any]]
+
+
+class BatchLogic(RunLogic):
+    """Part of ``MedSegAttentionLogic``."""
+
+    def segmentBatch(
+        self,
+        volumes: str | Path | Sequence[Any] | None = None,
+        output: str | Path | None = None,
+        task: str = "prostate",
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        attention: bool | tuple[str, ...] = True,
+        *,
+        nifti: bool = False,
+        report: bool = False,
+        overwrite: bool = False,
+        progressCallback: Callable[[BatchProgress], None] | None = None,
+        isCancelled: Callable[[], bool] | None = None,
+        whileWaiting: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> list[Outcome]:
+        """Segment many volumes one after another; one that fails does not stop the rest.
+
+        Args:
+            volumes: None for all of the scene, a list of volume nodes, or a folder of images or DICOM series.
+            output: folder of the result files and of ``summary.csv``; a result that is there already is skipped. None
+                puts the results into the scene, which works for volumes of the scene.
+            task: as in :meth:`segment`.
+            checkpoint: likewise.
+            device: likewise.
+            attention: likewise.
+            nifti: also write STEM.nii.gz.
+            report: also write STEM.report.png.
+            overwrite: segment also what is there already.
+            progressCallback: called before and after each volume and with each finished slice.
+            isCancelled: asked before each volume and after each slice; what is finished stays.
+            whileWaiting: called all the time while inference runs in a worker process; None runs it in this one.
+            **options: ``attentionGrid``, ``axis``, ``batchSize``, ``force`` of :meth:`segment`.
+
+        Returns:
+            How each volume ended; ``Outcome.error`` says why one failed.
+
+        Raises:
+            MedSegAttentionError: nothing to segment, or an option that can never work.
+        """
+        request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
+        choice, scene = FileChoice(nifti, report), slicer.mrmlScene
+        if isinstance(volumes, (str, Path)):
+            from MedSegAttentionLib.files.cases import images_in
+
+            images = images_in(Path(volumes)) or []
+            cases = [image_case(image.name, image.stem, image.read, choice) for image in images]
+            if not output or Path(output).resolve() == Path(volumes).resolve():
+                raise InputError(f"output {output!r} cannot take results of folder '{volumes}'; give another folder.")
+        else:
+            nodes = input_volumes(scene) if volumes is None else list(volumes)
+            cases = node_cases(scene, nodes, choice) if output else scene_cases(scene, nodes)
+        if not cases:
+            raise InputError(f"nothing to segment in {volumes or 'the scene'}; expected at least one image.")
+        return run_batch(
+            cases,
+            request,
+            Path(output) if output else None,
+            overwrite=overwrite,
+            on_progress=progressCallback,
+            is_cancelled=isCancelled,
+        )
+
+    def segmentSequence(
+        self,
+        sequenceNode: Any,
+        task: str = "polyp",
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        attention: bool | tuple[str, ...] = True,
+        *,
+        progressCallback: Callable[[BatchProgress], None] | None = None,
+        isCancelled: Callable[[], bool] | None = None,
+        whileWaiting: Callable[[], None] | None = None,
+        show: bool = True,
+        **options: Any,
+    ) -> SequenceResult:
+        """Segment a sequence of volumes or pictures frame by frame; the results play with it.
+
+        Args:
+            sequenceNode: ``vtkMRMLSequenceNode``; without a sequence browser it gets one.
+            task: as in :meth:`segment`.
+            checkpoint: likewise.
+            device: likewise.
+            attention: likewise.
+            progressCallback: called with each finished slice.
+            isCancelled: asked after each slice; raises ``Cancelled``.
+            show: show frames and first attention map in the slice views.
+            whileWaiting: as in :meth:`segmentBatch`.
+            **options: likewise.
+
+        Raises:
+            MedSegAttentionError: see :meth:`segment`; the scene is then as it was.
+        """
+        request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
+        frames, results = frame_images(sequenceNode), []
+        for number, frame in enumerate(frames):
+
+            def tell(finished: RunProgress, name: str = frame.name, index: int = number) -> None:
+                if progressCallback:
+                    progressCallback(BatchProgress(name, index, len(frames), finished))
+
+            results.append(request.result(frame, on_slice=tell, is_cancelled=isCancelled))
+        written = write_sequences(slicer.mrmlScene, sequenceNode, results, show=show)
+        provenance = [result.provenance for result in results]
+        return SequenceResult(written.browser, written.segmentation, written.attention, provenance)
+
+    def _request(
+        self,
+        task: str | None,
+        checkpoint: str | Path | None,
+        device: str,
+        attention: bool | tuple[str, ...],
+        whileWaiting: Callable[[], None] | None,
+        *,
+        attentionGrid: str = "native",
+        axis: str = "auto",
+        batchSize: int | None = None,
+        force: bool = False,
+    ) -> Request:
+        """The choices of :meth:`segment` as the runner takes them."""
+        settings = RunSettings(
+            device=device,
+            batch_size=batchSize,
+            attention=map_names(attention),
+            attention_grid=attentionGrid,
+            axis=axis,
+            force=force,
+        )
+        if whileWaiting is None:
+            return Request(self._inference().run, task, checkpoint, settings)
+        run = partial(self._backgroundRunner().run, while_waiting=whileWaiting)
+        return Request(run, task, checkpoint, settings)

@@ -1,0 +1,63 @@
+"""The installed checkpoints, and one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.adding import add_checkpoint, remove_checkpoint
+from ..checkpoints.card_file import read_card
+from ..checkpoints.catalogue import (
+    choose_checkpoint,
+    find_checkpoint,
+    licence_text,
+    list_checkpoints,
+    user_checkpoints,
+    user_folder,
+)
+from ..data.card import Card
+from ..inference.slicing import plan_slices
+from ..scene.volumes import volume_image
+from ..setup import timing
+
+
+class CheckpointLogic:
+    """Part of ``MedSegAttentionLogic``."""
+
+    def checkpoints(self) -> list[Card]:
+        """Cards of all installed checkpoints."""
+        return list_checkpoints()
+
+    def userCheckpoints(self) -> list[str]:
+        """IDs of the checkpoints that the user added."""
+        return user_checkpoints()
+
+    def checkpointsFolder(self) -> Path:
+        """Where the user's checkpoints are; made when missing."""
+        user_folder().mkdir(parents=True, exist_ok=True)
+        return user_folder()
+
+    def addCheckpoint(self, source: str | Path, onBytes: Callable[[int, int | None], None] | None = None) -> Card:
+        """Check a checkpoint (folder, zip file, https or file URL) and add it to the user's."""
+        return add_checkpoint(source, on_bytes=onBytes)
+
+    def removeCheckpoint(self, checkpointId: str) -> None:
+        """Delete one of the user's checkpoints."""
+        remove_checkpoint(checkpointId)
+
+    def checkpointFor(self, volumeNode: Any, task: str, checkpoint: str | None = None) -> Card:
+        """The checkpoint that :meth:`segment` would run."""
+        return read_card(choose_checkpoint(task, volume_image(volumeNode), checkpoint))
+
+    def licence(self, checkpointId: str) -> str:
+        """Full text of the licence of a checkpoint."""
+        return licence_text(find_checkpoint(checkpointId))
+
+    def sliceCount(self, volumeNode: Any, card: Card) -> int:
+        """How many slices of a volume a checkpoint would segment."""
+        return plan_slices(volume_image(volumeNode), card.orientation, "auto").shape[0]
+
+    def secondsPerSlice(self, checkpointId: str, device: str = "auto") -> float:
+        """Measured on three slices of noise, in another process; takes seconds."""
+        return timing.seconds_per_slice(checkpointId, device)

@@ -1,0 +1,182 @@
+"""Segmenting a volume, waiting or in the background, and the attention of one position."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ..data.errors import Cancelled
+from ..data.result import RunProgress, SliceResult
+from ..inference.settings import RunSettings
+from ..scene.live import LiveRun
+from ..scene.nodes import unchanged_on_error
+from ..scene.overlays import show_overlay, write_attention
+from ..scene.positions import position_in_image
+from ..scene.volumes import active_volume, volume_image
+from ..scene.writing import write_result
+from ..setup import dependencies
+from .segment_handle import SegmentHandle, SegmentResult
+
+
+class RunLogic:
+    """Part of ``MedSegAttentionLogic``."""
+
+    def __init__(self, runner: Any = None, background: Any = None) -> None:
+        """Both are loaded when needed.
+
+        Args:
+            runner: what runs inference while the caller waits; None for ``MedSegAttentionLib.runner.in_process``.
+            background: what runs it otherwise; None for a ``MedSegAttentionLib.runner.background.BackgroundRunner``.
+        """
+        self._runner, self._background = runner, background
+
+    def close(self) -> None:
+        """End the worker process, if there is one; the next run in the background starts another."""
+        if self._background:
+            self._background.close()
+            self._background = None
+
+    def activeVolume(self) -> Any:
+        """Background volume of the Red slice view, else the only volume; ``InputError`` when that leaves a choice."""
+        return active_volume(slicer.mrmlScene)
+
+    def segment(
+        self,
+        volumeNode: Any = None,
+        task: str = "prostate",
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        attention: bool | tuple[str, ...] = True,
+        wait: bool = True,
+        *,
+        attentionGrid: str = "native",
+        axis: str = "auto",
+        batchSize: int | None = None,
+        force: bool = False,
+        progressCallback: Callable[[SliceResult], None] | Callable[[RunProgress], None] | None = None,
+        finishedCallback: Callable[[SegmentHandle], None] | None = None,
+        isCancelled: Callable[[], bool] | None = None,
+        onCancel: str = "discard",
+        show: bool = True,
+    ) -> SegmentResult | SegmentHandle:
+        """Segment a volume and put segmentation and attention maps into the scene.
+
+        Args:
+            volumeNode: scalar or colour volume; None for the active volume.
+            task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+            checkpoint: ID or folder; None lets task and volume decide.
+            device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
+            attention: all maps of the checkpoint, none, or the names of some.
+            wait: return when all is done; False returns a handle at once: the run goes on in a worker process, shown
+                in the scene as it goes, and the scene is written from Slicer's event loop (or the handle's ``poll``).
+            attentionGrid: ``native`` keeps each map's own grid, ``input`` resamples it to that of the volume.
+            axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
+            batchSize: slices at once; None lets the device decide.
+            force: run although the volume lies outside of what the checkpoint was trained on.
+            progressCallback: called with each finished slice; without waiting with the ``RunProgress`` at each change.
+            finishedCallback: called with the handle, once, when it has an outcome; only without waiting.
+            isCancelled: asked after each slice.
+            onCancel: ``discard`` raises ``Cancelled``, ``keep`` keeps the finished slices.
+            show: show the result in the slice views.
+
+        Raises:
+            MedSegAttentionError: see ``MedSegAttentionLib.data.errors``; the scene is then as it was. Without waiting
+                most of them are raised by the handle's ``result``.
+        """
+        scene = slicer.mrmlScene
+        volumeNode = self.activeVolume() if volumeNode is None else volumeNode
+        settings = RunSettings(
+            device=device,
+            batch_size=batchSize,
+            attention=map_names(attention),
+            attention_grid=attentionGrid,
+            axis=axis,
+            force=force,
+        )
+        what = {"task": task, "checkpoint": checkpoint, "settings": settings}
+        if not wait:
+            run = self._backgroundRunner().start(volume_image(volumeNode), **what)
+            live = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor)
+            return SegmentHandle(live, progressCallback, finishedCallback, isCancelled, onCancel)
+        result = self._inference().run(
+            volume_image(volumeNode),
+            **what,
+            on_slice=progressCallback,
+            is_cancelled=isCancelled,
+            on_cancel=onCancel,
+        )
+        if volumeNode.GetScene() is not scene:
+            raise Cancelled(f"volume '{result.name}' left the scene during the run; nothing was written.")
+        written = write_result(scene, result, volumeNode, show=show)
+        return SegmentResult(written.segmentation, written.attention, result.provenance)
+
+    def attentionRow(
+        self,
+        volumeNode: Any,
+        ras: tuple[float, float, float],
+        task: str | None = None,
+        map: str = "stage4",  # noqa: A002 - the name users' scripts rely on
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        force: bool = False,
+        show: bool = True,
+    ) -> Any:
+        """Where the network looks from one position of a volume: one attention map as a volume of one slice.
+
+        Args:
+            volumeNode: as in :meth:`segment`.
+            ras: the position in the world, mm.
+            task: as in :meth:`segment`; may be None when ``checkpoint`` is given.
+            map: attention stage (``stage4``, ``bottleneck``) or the name of one of its maps.
+            checkpoint: as in :meth:`segment`.
+            device: as in :meth:`segment`.
+            force: as in :meth:`segment`.
+            show: show it over the volume.
+
+        Returns:
+            ``vtkMRMLScalarVolumeNode`` with raw values.
+        """
+        volumeNode = self.activeVolume() if volumeNode is None else volumeNode
+        settings = RunSettings(device=device, force=force)
+        image = volume_image(volumeNode)
+        position = position_in_image(volumeNode, ras)
+        row, provenance = self._inference().attention_row(
+            image, position, task=task, checkpoint=checkpoint, map=map, settings=settings
+        )
+        scene = slicer.mrmlScene
+        with unchanged_on_error(scene):
+            node = write_attention(scene, row, volumeNode, provenance)
+            if show:
+                show_overlay(scene, node, volumeNode)
+        return node
+
+    def _inference(self) -> Any:
+        """The module that runs inference; ``DependencyError`` says how to install what it needs."""
+        if self._runner is None:
+            dependencies.require()
+            from MedSegAttentionLib.runner import in_process
+
+            self._runner = in_process
+        return self._runner
+
+    def _backgroundRunner(self) -> Any:
+        """What runs inference in the background. Nothing is imported into Slicer: the worker says what it lacks."""
+        if self._background is None:
+            if importlib.util.find_spec("psutil") is None:
+                dependencies.require()
+            from MedSegAttentionLib.runner.background import BackgroundRunner
+
+            self._background = BackgroundRunner(shutil.which("PythonSlicer"))
+        return self._background
+
+
+def map_names(attention: bool | str | tuple[str, ...]) -> bool | tuple[str, ...]:
+    """What the user gave for ``attention`` as the settings take it; one name alone is a list of one."""
+    if isinstance(attention, bool):
+        return attention
+    return (attention,) if isinstance(attention, str) else tuple(attention)
