@@ -134,11 +134,11 @@ def test_kept_slices_are_one_partial_segmentation(a_scene, a_warm_runner, a_chec
 
 
 def test_the_event_loop_is_never_blocked(a_module, a_scene, a_warm_runner, a_checkpoint):
-    """A big volume, the window's own timer. A busy machine may keep any process waiting: that time does not count, and
-    one of three runs must do."""
-    values = np.zeros((32, 1024, 1024), np.int16)  # 64 MB
-    values[:, 100:600, 200:800] = 1
-    node = add_volume(a_scene, VolumeImage(values, np.diag([-0.06, -0.06, 2.0, 1.0]), "big"))
+    """A big volume, the window's own timer, a dozen slices. A busy machine may keep any process waiting: that time does
+    not count, and one of three runs must do."""
+    values = np.zeros((200, 512, 512), np.int16)  # 105 MB, copied to the worker as the run begins
+    values[:, 100:300, 200:400] = 1
+    node = add_volume(a_scene, VolumeImage(values, np.diag([-0.12, -0.12, 2.0, 1.0]), "big"))
     logic = a_module.MedSegAttentionLogic(background=a_warm_runner)
     longest = []
     for _ in range(3):
@@ -161,6 +161,8 @@ def longest_gap(start) -> float:
             loop.quit()  # the gap that ends here holds the writing
         else:
             gaps.append(now[0] - last[0] - (now[1] - last[1]))
+        if handle.progress.finished >= 12:
+            handle.cancel(keep=True)
         last = now
 
     timer.timeout.connect(beat)
@@ -168,7 +170,7 @@ def longest_gap(start) -> float:
     loop.exec()
     timer.stop()
     assert handle.result().provenance["seconds"]["write"] > 0
-    assert handle.progress.finished == handle.progress.count == 32
+    assert 12 <= handle.progress.finished < handle.progress.count == 200
     assert len(gaps) > 50
     return max(gaps)
 
