@@ -16,8 +16,9 @@ from MedSegAttentionLib.data.result import AttentionVolume
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.engine import SegmentationRun
 from MedSegAttentionLib.inference.settings import RunSettings
+from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.runner.in_process import attention_row
-from small_checkpoint import threshold_network, write_checkpoint
+from small_checkpoint import read_card_values, threshold_network, write_card, write_checkpoint
 
 torch.set_num_threads(1)
 LEVELS = {"stage4": 3, "bottleneck": 4}
@@ -82,8 +83,6 @@ def test_a_row_is_the_attention_computed_from_the_weights(stage, position):
 
 def test_with_one_head_exactly_k_positions_are_attended_to():
     torch.manual_seed(7)
-    from MedSegAttentionLib.networks import build_network
-
     network = build_network("klo-net", in_channels=1, out_channels=1, width=8, heads=1, k_min=3, k_max=40).eval()
     picture = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
@@ -173,6 +172,22 @@ def test_an_unknown_map_is_named_with_the_known_stages(name, a_folder):
     volume = a_volume()
     with pytest.raises(InputError, match=rf"'{name}' is not known.*stage4, bottleneck"):
         attention_row(volume, ras(volume, 9, 9, 1), checkpoint=a_folder, map=name, settings=CPU)
+
+
+def test_only_stages_that_have_rows_are_offered(tmp_path):
+    """A map does not make a stage: KM-UNet's skips have maps, its bottleneck alone has rows."""
+    network = build_network("km-unet", in_channels=1, out_channels=1, width=8, dynamic_tau=True).eval()
+    maps = [{"name": n, "title": n, "meaning": "For tests.", "range": [0, 1]} for n in ("ema_skip1", "tau_bottleneck")]
+    config = {"width": 8, "dynamic_tau": True}
+    folder = write_checkpoint(tmp_path, network, network_config=config, attention=maps)
+    write_card(folder, read_card_values(folder) | {"network": "km-unet"})
+    volume = a_volume()
+    point = ras(volume, 9, 9, 1)
+    with pytest.raises(InputError, match=r"'ema_skip1' is not known.* has: bottleneck\.$"):
+        attention_row(volume, point, checkpoint=folder, map="ema_skip1", settings=CPU)
+    found, _ = attention_row(volume, point, checkpoint=folder, map="tau_bottleneck", settings=CPU)
+    assert found.array.shape == (1, 2, 2)
+    assert found.array.sum() == pytest.approx(1, abs=1e-4)
 
 
 def test_the_contract_holds_for_rows_too(a_folder):

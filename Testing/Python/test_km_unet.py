@@ -37,13 +37,6 @@ def test_input_channels_are_honoured():
     assert count(build(in_channels=3, width=16)) - count(build(in_channels=1, width=16)) == 2 * 9 * 16
 
 
-@pytest.mark.parametrize("config", [{}, {"decoder_kan": True, "residual_sem": True, "dynamic_tau": True}])
-def test_no_parameter_is_dead(config):
-    network = build(**config).train()
-    network(torch.rand(2, 1, 64, 64)).square().mean().backward()
-    assert [name for name, value in network.named_parameters() if value.grad is None] == []
-
-
 @pytest.mark.parametrize("scan", ["cross", "spiral"])
 def test_the_network_equals_itself_with_a_step_loop(scan, monkeypatch):
     """In training mode: with untrained running statistics the logits would hardly depend on the picture."""
@@ -90,27 +83,6 @@ def test_maps_are_those_of_the_layers():
         torch.testing.assert_close(maps["ema_skip2"], sem.ema.attend(scanned.movedim(-1, 1))[1])
 
 
-def test_dynamic_tau_is_off_by_default_and_gives_rows():
-    assert not [name for name, _ in build().named_parameters() if "gate" in name]
-    network, x = build(dynamic_tau=True).eval(), torch.rand(1, 1, 70, 64)
-    assert network.attention_grid((70, 64), "bottleneck") == (3, 2)
-    with torch.no_grad():
-        row = network.attention_row(x, "bottleneck", (2, 1))
-    assert row.shape == (1, 1, 3, 2)
-    torch.testing.assert_close(row.sum(), torch.tensor(1.0))
-    with pytest.raises(ValueError, match=r"\(3, 0\) lies off the 3 x 2 grid"):
-        network.attention_row(x, "bottleneck", (3, 0))
-    with pytest.raises(ValueError, match="stage 'skip1' has no attention rows"):
-        network.attention_row(x, "skip1", (0, 0))
-
-
-def test_a_picture_of_another_size_is_padded_by_its_edge():
-    network, picture = build().eval(), torch.rand(1, 1, 40, 50)
-    by_hand = nn.functional.pad(picture, (0, 14, 0, 24), mode="replicate")
-    with torch.no_grad():
-        torch.testing.assert_close(network(picture), network(by_hand)[..., :40, :50])
-
-
 @pytest.mark.parametrize(
     ("config", "words"),
     [({"width": 12}, "multiple of 8; got 12"), ({"scan": "zigzag"}, "zigzag"), ({"basis": "wavelet"}, "wavelet")],
@@ -118,31 +90,3 @@ def test_a_picture_of_another_size_is_padded_by_its_edge():
 def test_impossible_options_are_refused(config, words):
     with pytest.raises(ValueError, match=words):
         build(**config)
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 64, 64), (1, 64, 64), (1, 1, 31, 64)])
-def test_a_wrong_shape_is_named(shape):
-    with pytest.raises(ValueError, match=r"KMUNet takes \[B, 1, H, W\].*at least 32; got"):
-        build()(torch.zeros(shape))
-
-
-def test_half_precision_training_learns_without_nan():
-    network = build().train()
-    x = torch.rand(2, 1, 64, 64)
-    target = (x > 0.5).float().roll(1, dims=2).expand(-1, 2, -1, -1)
-    optimiser, losses = torch.optim.Adam(network.parameters(), lr=3e-3), []
-    for _ in range(4):
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(x)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), target)
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(torch.isfinite(value.grad).all() for value in network.parameters())
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-
-
-def test_the_same_seed_builds_the_same_network():
-    first, second = build().state_dict(), build().state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)

@@ -107,19 +107,6 @@ def test_the_vanilla_unet_is_the_one_savings_are_measured_against():
     assert sum(value.numel() for value in vanilla_unet().parameters()) == pytest.approx(17.26e6, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [(64, 64), (32, 80), (45, 70), (33, 63)])
-def test_any_size_gives_logits_of_that_size(name, size):
-    network = build(name, in_channels=3, out_channels=4, width=8).eval()
-    with torch.no_grad():
-        output = network.forward_with_attention(torch.rand(2, 3, *size))
-    assert output.logits.shape == (2, 4, *size)
-    assert torch.isfinite(output.logits).all()
-    assert torch.equal(
-        network(torch.ones(2, 3, *size)).detach(), network.forward_with_attention(torch.ones(2, 3, *size)).logits
-    )
-
-
 @pytest.mark.parametrize("size", [(64, 64), (45, 70)])
 def test_maps_have_the_grid_the_network_promises(size):
     network = build("klo-net", width=8).eval()
@@ -134,37 +121,6 @@ def test_maps_have_the_grid_the_network_promises(size):
         assert network.attention_grid(size, stage) == values.shape[-2:]
         assert values.min() > 0
         assert values.max() <= 1
-
-
-@pytest.mark.parametrize("name", ["unet", "csp-unet"])
-def test_networks_without_attention_have_no_maps(name):
-    assert build(name, width=8).eval().forward_with_attention(torch.rand(1, 1, 32, 32)).attention == {}
-
-
-def test_padding_at_the_edge_does_not_change_a_picture_that_needs_none():
-    """The logits of a padded picture are those of the picture padded by hand, cut back."""
-    network = build("klo-net", width=8).eval()
-    picture = torch.rand(1, 1, 40, 50)
-    by_hand = nn.functional.pad(picture, (0, 14, 0, 8), mode="replicate")
-    with torch.no_grad():
-        torch.testing.assert_close(network(picture), network(by_hand)[..., :40, :50])
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 64, 64), (1, 64, 64), (1, 1, 16, 64), (1, 1, 64, 31)])
-def test_a_wrong_shape_is_named(shape):
-    with pytest.raises(ValueError, match=r"takes \[B, 1, H, W\].*32.*got"):
-        build("klo-net", width=8)(torch.zeros(shape))
-
-
-def test_an_unknown_network_is_named_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'no-net'.*klo-net"):
-        build("no-net")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_unknown_option_is_named(name):
-    with pytest.raises(ValueError, match="wings"):
-        build(name, wings=2)
 
 
 @pytest.mark.parametrize(
@@ -253,18 +209,6 @@ def test_the_mask_keeps_the_k_largest_of_each_row_also_where_they_tie():
     assert (worst_kept >= best_left).all()
 
 
-@pytest.mark.parametrize("name", ["klo-net", "knn-unet"])
-def test_the_gate_learns_from_the_first_step(name):
-    network = build(name, width=8).train()
-    network(torch.rand(2, 1, 64, 64)).square().mean().backward()
-    gates = {key: value for key, value in network.named_parameters() if "gate" in key}
-    assert len(gates) == 8
-    for key, value in gates.items():
-        assert value.grad is not None, key
-        assert torch.isfinite(value.grad).all(), key
-        assert value.grad.abs().sum() > 0, key
-
-
 @pytest.mark.parametrize("logit", [-6.0, 6.0])
 def test_a_gate_beyond_its_bounds_still_learns(logit):
     layer = a_layer().train()
@@ -286,16 +230,3 @@ def test_half_precision_training_has_no_nan():
         used = network.eval().forward_with_attention(torch.randn(2, 1, 64, 64))
     assert torch.isfinite(used.logits).all()
     assert used.attention["tau_stage4"].dtype == torch.float32
-
-
-def test_the_same_seed_builds_the_same_network():
-    first, second = build("klo-net", width=8).state_dict(), build("klo-net", width=8).state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_only_a_tau_gate_has_parameters_called_gate(name):
-    """Tools count the gate by its name; a network without dynamic tau has none."""
-    network = build_network(name, in_channels=1, out_channels=1)
-    with_tau = any("gate" in key for key, _ in network.named_parameters())
-    assert with_tau == (name in ("knn-unet", "klo-net"))

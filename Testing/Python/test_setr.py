@@ -122,24 +122,6 @@ def test_small_ones_ship(name, width):
     assert count(on_meta(name, width=width, dynamic_tau=True)) < 5e6
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("name", NAMES)
-def test_no_parameter_is_dead(name, attention):
-    network = build(name, attention=attention, dynamic_tau=True).train()
-    network(torch.rand(2, 1, 64, 64)).square().mean().backward()
-    assert [key for key, value in network.named_parameters() if value.grad is None] == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_gate_of_dynamic_tau_learns(name):
-    """On 8 x 8 positions: on fewer than k all are neighbours, whatever tau says."""
-    network = build(name, attention="kv", dynamic_tau=True).train()
-    network(torch.rand(1, 1, 128, 128)).square().mean().backward()
-    gates = [value for key, value in network.named_parameters() if "gate" in key]
-    assert len(gates) == 4
-    assert all(value.grad.abs().sum() > 0 for value in gates)
-
-
 def places(name: str) -> dict[str, int]:
     if name != "setr-cvt":
         return {f"layer{number}": 16 for number in range(1, 13)}
@@ -198,28 +180,6 @@ def test_rows_agree_with_what_a_position_receives(name, attention, config):
         network.attention_row(x, stage, (4, 0))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_asking_for_maps_changes_no_logit(name):
-    network, x = build(name, attention="kv-pos").eval(), torch.rand(2, 1, 64, 48)
-    with torch.no_grad():
-        assert torch.equal(network(x), network.forward_with_attention(x).logits)
-        assert network(x).std() > 1e-3
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_input_channels_are_honoured(name):
-    kernel = {"setr": 16 * 16 * 16, "setr-conv": 7 * 7 * 8, "setr-cvt": 7 * 7 * 16}[name]
-    assert count(build(name, in_channels=3)) - count(build(name)) == 2 * kernel
-    assert build(name, in_channels=5).eval()(torch.rand(1, 5, 32, 32)).shape == (1, 2, 32, 32)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_wrong_shape_is_named(name):
-    for shape in ((1, 2, 64, 64), (1, 64, 64), (1, 1, 15, 64)):
-        with pytest.raises(ValueError, match=r"takes \[B, 1, H, W\].*got"):
-            build(name)(torch.zeros(shape))
-
-
 @pytest.mark.parametrize(
     ("name", "config", "words"),
     [
@@ -251,22 +211,3 @@ def test_weights_of_the_stem_are_standardised():
     flat = weight.flatten(1)
     wanted = (flat - flat.mean(dim=1, keepdim=True)) / (flat.var(dim=1, correction=0, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(convolution(x), F.conv2d(x, wanted.reshape(weight.shape), padding=1))
-
-
-@pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("name", NAMES)
-def test_half_precision_training_learns_without_nan(name, attention):
-    network = build(name, attention=attention, drop_rate=0.0).train()
-    x = F.interpolate(torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)), 32)
-    target = (x > 0.5).float().expand(-1, 2, -1, -1)
-    optimiser, losses = torch.optim.Adam(network.parameters(), lr=3e-3), []
-    for _ in range(5):
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(x)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), target)
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(torch.isfinite(value.grad).all() for value in network.parameters())
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]

@@ -40,10 +40,10 @@ def attention_row_volume(
     """
     card, network = checkpoint.card, checkpoint.network
     stage_of = {item.name: item.name.split("_", 1)[-1] for item in card.attention}
-    stages = list(dict.fromkeys(stage_of.values()))
     stage = stage_of.get(map_name, map_name)
-    if stage not in stages:
-        raise InputError(f"attention stage '{map_name}' is not known; '{card.id}' has: {', '.join(stages) or 'none'}.")
+    if stage not in network.cells:
+        known = ", ".join(network.cells) or "none"
+        raise InputError(f"'{map_name}' is not known as a stage with attention rows; '{card.id}' has: {known}.")
     prepared = prepare(volume, checkpoint, settings)
     plan, fit = prepared.plan, prepared.fit
     column, row, number = (np.linalg.inv(plan.to_ras) @ [*ras, 1.0])[:3]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .layers.csp import CSPBlock
 from .layers.dynamic_knn_attention import DynamicKNNAttention
+from .picture_network import Record, attend
 from .unet import DoubleConv, UNet
 
 STAGE_LEVELS = {"stage4": 3, "bottleneck": 4}
@@ -34,6 +35,7 @@ class KLONet(UNet):
         csp: cross-stage-partial encoder blocks, else double convolutions.
         csp_depth: ``n``, bottlenecks of a block (paper: 3).
         attention: dynamic k-NN attention at both stages.
+        dynamic_tau: with ``attention=False``, attention at the bottleneck alone; else it is there already.
         heads, k_min, k_max, temperature: see :class:`~.layers.dynamic_knn_attention.DynamicKNNAttention`.
 
     Attention maps, each ``[B, 1, h, w]``, ``h = H / 8`` at stage 4 and ``H / 16`` at the bottleneck:
@@ -55,47 +57,28 @@ class KLONet(UNet):
         k_min: int = 8,
         k_max: int = 64,
         temperature: float = 1.0,
+        dynamic_tau: bool = False,
     ) -> None:
         block = partial(CSPBlock, depth=csp_depth) if csp else DoubleConv
-        super().__init__(in_channels, out_channels, width=width, encoder_block=block)
+        alone = dynamic_tau and not attention
+        super().__init__(in_channels, out_channels, width=width, encoder_block=block, dynamic_tau=alone)
         self.attention = nn.ModuleDict()
         if attention:
             for stage, level in STAGE_LEVELS.items():
                 self.attention[stage] = DynamicKNNAttention(self.widths[level], heads, k_min, k_max, temperature)
 
-    def encode_level(self, level: int, x: Tensor, attention: dict[str, Tensor]) -> Tensor:
-        """Encoder level ``level``, followed by its attention where it has one."""
-        x = super().encode_level(level, x, attention)
-        for stage, module in self.attention.items():
+    def after_level(self, level: int, x: Tensor, record: Record | None) -> Tensor:
+        """The attention of encoder level ``level``, where it has one."""
+        for stage, layer in self.attention.items():
             if STAGE_LEVELS[stage] == level:
-                x, attention[f"tau_{stage}"], attention[f"k_{stage}"] = module.attend(x)
-        return x
+                return attend(layer, stage, x, record)
+        return super().after_level(level, x, record)
 
-    def attention_grid(self, size: tuple[int, int], stage: str) -> tuple[int, int]:
-        """(rows, columns) of the maps of ``stage`` for a picture of ``size`` (H, W)."""
-        cell = 2 ** STAGE_LEVELS[stage]
-        return tuple(-(-side // self.stride) * self.stride // cell for side in size)
+    @property
+    def cells(self) -> dict[str, int]:
+        """Stage with a row of attention -> pixels of the picture to one of its positions."""
+        return {stage: 2 ** STAGE_LEVELS[stage] for stage in self.attention} | super().cells
 
-    def attention_row(self, x: Tensor, stage: str, position: tuple[int, int]) -> Tensor:
-        """Attention of one position to all others, mean over heads.
-
-        Args:
-            x: ``[B, in_channels, H, W]``.
-            stage: ``"stage4"`` or ``"bottleneck"``.
-            position: (row, column) on the grid of that stage.
-
-        Returns:
-            ``[B, 1, h, w]``, non-negative, summing to 1 over the grid.
-
-        Raises:
-            ValueError: unknown stage, or a position off its grid.
-        """
-        if stage not in self.attention:
-            raise ValueError(f"stage '{stage}' has no attention; expected one of {list(self.attention)}")
-        rows, columns = self.attention_grid(x.shape[-2:], stage)
-        if not (0 <= position[0] < rows and 0 <= position[1] < columns):
-            raise ValueError(f"position {position} lies off the {rows} x {columns} grid of stage '{stage}'")
-        x = self.padded(x)
-        for level in range(STAGE_LEVELS[stage]):
-            x = self.encode_level(level, x, {})
-        return self.attention[stage].row(UNet.encode_level(self, STAGE_LEVELS[stage], x, {}), position)
+    def row_layer(self, stage: str) -> nn.Module:
+        """The layer whose ``row`` takes the recorded input of ``stage``."""
+        return self.attention[stage] if stage in self.attention else super().row_layer(stage)

@@ -1,4 +1,4 @@
-"""What KM-UNet, VM-UNet and VMKLA-UNet share: the input they accept, and dynamic tau at the deepest stage."""
+"""What all networks share: the input they accept, rows of attention, and dynamic tau at the deepest stage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from torch.nn import functional as F
 
 from .contract import SegmentationOutput
 from .layers.dynamic_knn_attention import DynamicKNNAttention
+
+
+SMALLEST_SIDE = 32
+"""Pixels of a picture's height and width at least: one position of the deepest stage, or two, in every network."""
 
 
 @dataclass
@@ -25,11 +29,20 @@ class Record:
     inputs: dict[str, Tensor] = field(default_factory=dict)
 
 
+def attend(layer: DynamicKNNAttention, stage: str, x: Tensor, record: Record | None) -> Tensor:
+    """``layer`` on ``x``, ``[B, C, h, w]``; records ``tau_STAGE``, ``k_STAGE`` and its input unless that is None."""
+    features, tau, k_share = layer.attend(x)
+    if record is not None:
+        record.inputs[stage] = x
+        record.maps[f"tau_{stage}"], record.maps[f"k_{stage}"] = tau, k_share
+    return features
+
+
 class PictureNetwork(nn.Module):
     """Base of a network that turns a picture into logits of the same size.
 
-    A picture of any size of at least one stride is accepted: sizes that the stride does not divide are padded at the
-    bottom and right by repeating the edge, and the logits cut back.
+    A picture of any size from 32 x 32 on is accepted: sizes that the stride does not divide are padded at the bottom and
+    right by repeating the edge, and the logits cut back.
 
     With ``dynamic_tau`` KLO-Net's dynamic k-NN attention (:mod:`.layers.dynamic_knn_attention`) follows the deepest
     stage. Its maps, each ``[B, 1, H / stride, W / stride]``: ``tau_bottleneck`` in (0, 1), how densely a position
@@ -64,13 +77,7 @@ class PictureNetwork(nn.Module):
 
     def at_bottleneck(self, x: Tensor, record: Record | None) -> Tensor:
         """The dynamic k-NN attention on ``[B, C, h, w]``, where the network has it."""
-        if self.dynamic_tau is None:
-            return x
-        features, tau, k_share = self.dynamic_tau.attend(x)
-        if record is not None:
-            record.inputs["bottleneck"] = x
-            record.maps["tau_bottleneck"], record.maps["k_bottleneck"] = tau, k_share
-        return features
+        return x if self.dynamic_tau is None else attend(self.dynamic_tau, "bottleneck", x, record)
 
     @property
     def cells(self) -> dict[str, int]:
@@ -110,9 +117,9 @@ class PictureNetwork(nn.Module):
 
     def padded(self, x: Tensor) -> Tensor:
         """``[B, in_channels, H, W]`` to the next multiples of the stride; raises ValueError for another shape."""
-        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[-2:]) < self.stride:
+        if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[-2:]) < SMALLEST_SIDE:
             raise ValueError(
-                f"{type(self).__name__} takes [B, {self.in_channels}, H, W] with H and W of at least {self.stride}; "
+                f"{type(self).__name__} takes [B, {self.in_channels}, H, W] with H and W of at least {SMALLEST_SIDE}; "
                 f"got {list(x.shape)}"
             )
         height, width = x.shape[-2:]

@@ -18,8 +18,6 @@ The paper's "about 10 %" depends on what is counted. KV leaves 1 / (4 + 2 mlp_ra
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,9 +75,12 @@ class TransformerNetwork(PictureNetwork):
     """What the three SETR share: rows of attention for each of their transformer blocks."""
 
     @property
-    @abstractmethod
     def attention_layers(self) -> dict[str, tuple[TransformerBlock, int]]:
-        """Place -> the block there, and pixels of the picture to one of its positions."""
+        """Place -> the block there, and pixels of the picture to one of its positions.
+
+        Those of ``self.transformer`` at the stride of the network; one built otherwise says which it has.
+        """
+        return {place: (block, self.stride) for place, block in self.transformer.blocks.items()}
 
     @property
     def cells(self) -> dict[str, int]:
@@ -131,8 +132,7 @@ class SETR(TransformerNetwork):
         drop_rate: float = 0.1,
         dynamic_tau: bool = False,
     ) -> None:
-        check_size(width, depth)
-        check_attention(attention)
+        check_options(width, depth, attention)
         if decoder not in DECODERS:
             raise ValueError(f"decoder '{decoder}' is not known; expected one of {', '.join(DECODERS)}")
         super().__init__(in_channels, out_channels, stride=PATCH, deepest=width, dynamic_tau=dynamic_tau)
@@ -146,14 +146,10 @@ class SETR(TransformerNetwork):
         x = self.transformer(self.embed(x), record)
         return self.decoder(self.at_bottleneck(x, record))
 
-    @property
-    def attention_layers(self) -> dict[str, tuple[TransformerBlock, int]]:
-        """Place -> the block there, and pixels of the picture to one of its positions."""
-        return {place: (block, self.stride) for place, block in self.transformer.blocks.items()}
 
-
-def check_size(width: int, depth: int) -> None:
-    """Raise ValueError unless ``width`` is a positive multiple of 8 and ``depth`` positive."""
+def check_options(width: int, depth: int, attention: str) -> None:
+    """Raise ValueError unless ``width`` is a positive multiple of 8, ``depth`` positive and ``attention`` known."""
+    check_attention(attention)
     if width <= 0 or width % 8:
         raise ValueError(f"width must be a positive multiple of 8; got {width}")
     if depth < 1:

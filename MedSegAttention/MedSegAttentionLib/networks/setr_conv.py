@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers.convolution import ConvNormAct, initialise_convolutions
-from .layers.key_value_attention import check_attention
-from .layers.transformer import TransformerBlock, VisionTransformer
+from .layers.transformer import VisionTransformer
 from .picture_network import Record
-from .setr import TransformerNetwork, check_size, default_grid
+from .setr import TransformerNetwork, check_options, default_grid
 
 STRIDE, GROUPS, STAGE_DEPTHS = 16, 32, (3, 4, 9)
 
@@ -158,8 +157,7 @@ class SETRConv(TransformerNetwork):
         drop_rate: float = 0.1,
         dynamic_tau: bool = False,
     ) -> None:
-        check_size(width, depth)
-        check_attention(attention)
+        check_options(width, depth, attention)
         stem = max(8, width // 12 // 8 * 8) if stem_width is None else stem_width
         if stem <= 0 or stem % 8:
             raise ValueError(f"stem_width must be a positive multiple of 8; got {stem}")
@@ -174,8 +172,3 @@ class SETRConv(TransformerNetwork):
         *skips, deepest = self.stem(x)
         x = self.transformer(self.embed(deepest), record)
         return self.decoder(self.at_bottleneck(x, record), skips)
-
-    @property
-    def attention_layers(self) -> dict[str, tuple[TransformerBlock, int]]:
-        """Place -> the block there, and pixels of the picture to one of its positions."""
-        return {place: (block, self.stride) for place, block in self.transformer.blocks.items()}
