@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from MedSegAttentionLib.networks import NETWORKS, build_network
+from MedSegAttentionLib.networks.layers import dynamic_knn_attention as module
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
-from MedSegAttentionLib.networks.layers.nearest import nearest_mask
+from MedSegAttentionLib.networks.layers.nearest import nearest_mask, nearest_of_many
 from MedSegAttentionTraining.complexity import measure_complexity, vanilla_unet
 
 torch.set_num_threads(1)
@@ -197,6 +198,32 @@ def test_equal_scores_never_add_a_neighbour():
         weights = layer._weights(torch.zeros(1, 4, 30, 30), found.tau)
     assert torch.equal((weights > 0).sum(dim=-1)[0, 0], (found.k_share[0, 0] * 12).round().long().flatten())
     torch.testing.assert_close(found.features, layer.attend(x).features, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(13, 8), (11, 9)])
+def test_the_form_for_many_positions_equals_the_others(size, monkeypatch):
+    """By blocks of rows of which the last is shorter, and by groups of which some scores are left over."""
+    layer, x = a_layer(), features(height=size[0], width=size[1])
+    with torch.no_grad():
+        wanted = layer.attend(x)
+        monkeypatch.setattr(module, "MANY_POSITIONS", 1)
+        monkeypatch.setattr(module, "ROWS", 30)
+        monkeypatch.setattr(layer, "_attend_head_by_head", None)
+        found = layer.attend(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = layer.attend(x)
+    torch.testing.assert_close(found.features, wanted.features, atol=1e-5, rtol=1e-5)
+    assert torch.isfinite(half.features).all()
+
+
+@pytest.mark.parametrize("positions", [80, 96, 103])
+@pytest.mark.parametrize("levels", [5, 10_000])
+def test_the_nearest_of_many_are_those_of_topk_also_where_they_tie(positions, levels):
+    scores = torch.randint(0, levels, (200, positions), generator=torch.Generator().manual_seed(0)).float()
+    values, index = nearest_of_many(scores, 10)
+    assert torch.equal(values, scores.topk(10).values)
+    assert torch.equal(scores.gather(1, index), values)
+    assert (index.sort(dim=-1).values.diff() > 0).all()
 
 
 def test_the_mask_keeps_the_k_largest_of_each_row_also_where_they_tie():

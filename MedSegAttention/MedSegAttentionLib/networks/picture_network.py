@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from .contract import SegmentationOutput
 from .layers.dynamic_knn_attention import DynamicKNNAttention
 
-
 SMALLEST_SIDE = 32
 """Pixels of a picture's height and width at least: one position of the deepest stage, or two, in every network."""
 
@@ -41,8 +40,8 @@ def attend(layer: DynamicKNNAttention, stage: str, x: Tensor, record: Record | N
 class PictureNetwork(nn.Module):
     """Base of a network that turns a picture into logits of the same size.
 
-    A picture of any size from 32 x 32 on is accepted: sizes that the stride does not divide are padded at the bottom and
-    right by repeating the edge, and the logits cut back.
+    A picture of any size from 32 x 32 on is accepted: sizes that the stride does not divide are padded at the
+    bottom and right by repeating the edge, and the logits cut back.
 
     With ``dynamic_tau`` KLO-Net's dynamic k-NN attention (:mod:`.layers.dynamic_knn_attention`) follows the deepest
     stage. Its maps, each ``[B, 1, H / stride, W / stride]``: ``tau_bottleneck`` in (0, 1), how densely a position

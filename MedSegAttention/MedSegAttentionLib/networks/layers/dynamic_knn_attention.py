@@ -21,12 +21,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding_bag, scaled_dot_product_attention
 
-from .nearest import nearest_mask
+from .nearest import GROUP, nearest_mask, nearest_of_many
 
 CLAMP_LEAK = 0.1
 """Share of the gradient that passes where ``tau * k_max`` lies outside ``[k_min, k_max]``: no gate gets stuck."""
+
+
+MANY_POSITIONS, ROWS = 2048, 128
+"""From so many positions on, so many rows of the attention matrix are held at once."""
 
 
 class GatedAttention(NamedTuple):
@@ -97,7 +101,9 @@ class DynamicKNNAttention(nn.Module):
         tau = self.predict_tau(normed)
         query, key, value = self._heads(normed)
         if x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.jit.is_tracing():
-            attended = self._attend_head_by_head(query, key, value, tau)
+            many = height * width >= max(MANY_POSITIONS, GROUP * self.k_max)
+            attend = self._attend_row_by_row if many else self._attend_head_by_head
+            attended = attend(query, key, value, tau)
         else:
             attended = self._weights(query @ key.transpose(-2, -1), tau).to(value.dtype) @ value
         attended = attended.transpose(-2, -1).reshape(batch, channels, height, width)
@@ -153,6 +159,24 @@ class DynamicKNNAttention(nn.Module):
             attended.append(scaled_dot_product_attention(q, of, v, outside, scale=1.0))
         return torch.cat(attended, dim=1)
 
+    def _attend_row_by_row(self, query: Tensor, key: Tensor, value: Tensor, tau: Tensor) -> Tensor:
+        """The same for many positions, where all but the scores costs O(k) a position.
+
+        Softmax and sum run over the neighbours alone, and a block of :data:`ROWS` rows is all that is ever held of
+        ``[N, N]``. At 4096 positions this takes about half the time of dense attention and less than half of the form above.
+        """
+        positions, tau = query.shape[-2], tau.flatten(1).unsqueeze(-1)
+        attended = torch.empty_like(query)
+        for picture in range(len(query)):
+            for head in range(self.heads):
+                keys, values = key[picture, head].T, value[picture, head].float()
+                for start in range(0, positions, ROWS):
+                    rows = slice(start, start + ROWS)
+                    top, index = nearest_of_many((query[picture, head, rows] @ keys).float(), self.k_max)
+                    weights = self._of_ranks(top, tau[picture, rows], positions)
+                    attended[picture, head, rows] = embedding_bag(index, values, mode="sum", per_sample_weights=weights)
+        return attended
+
     def _weights(self, scores: Tensor, tau: Tensor) -> Tensor:
         """Attention weights: a softmax over the nearest neighbours, 0 elsewhere.
 
@@ -165,12 +189,15 @@ class DynamicKNNAttention(nn.Module):
         """
         scores, tau, positions = scores.float(), tau.flatten(2).unsqueeze(-1), scores.shape[-1]
         values, index = scores.topk(min(self.k_max, positions), dim=-1, sorted=True)
+        return torch.zeros_like(scores).scatter(-1, index, self._of_ranks(values, tau, positions))
+
+    def _of_ranks(self, values: Tensor, tau: Tensor, positions: int) -> Tensor:
+        """Softmax of sorted scores, ``[..., n, ranks]``, over the ranks below k; ``tau`` is ``[..., n, 1]``."""
         weights = torch.exp(values - values[..., :1]) * self._rank_mask(tau, values.shape[-1], positions)
-        weights = weights / weights.sum(dim=-1, keepdim=True)
-        return torch.zeros_like(scores).scatter(-1, index, weights)
+        return weights / weights.sum(dim=-1, keepdim=True)
 
     def _rank_mask(self, tau: Tensor, ranks: int, positions: int) -> Tensor:
-        """``[B, 1, n, ranks]``: 1 below rank k and 0 from it on; its gradient is that of the soft mask."""
+        """``[..., n, ranks]``: 1 below rank k and 0 from it on; its gradient is that of the soft mask."""
         rank = torch.arange(ranks, device=tau.device)
         hard = (rank < self.neighbours(tau, positions)).to(tau.dtype)
         if not (self.training and torch.is_grad_enabled()):
