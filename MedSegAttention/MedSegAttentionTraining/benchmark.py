@@ -5,11 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 import torch
 from torch import nn
@@ -21,6 +19,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.networks import build_network
 
 from .complexity import vanilla_unet
+from .measuring import ratio, seconds_in_turn
 
 MEASURED = ("unet", "unet-vanilla", "csp-unet", "knn-unet", "klo-net", "klo-net-16")
 AROUND = ("read", "prepare", "slices", "assemble", "nodes")
@@ -41,44 +40,12 @@ def build(name: str) -> nn.Module:
     return folded(network).to(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
-def seconds_in_turn(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Time every call once a round, in turn, so that a drift of the machine meets all of them alike."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _round in range(rounds + 1):
-        for name, call in calls.items():
-            begin = perf_counter()
-            call()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times[name].append(perf_counter() - begin)
-    return {name: values[1:] for name, values in times.items()}
-
-
-def peak_since(device: str) -> Callable[[], float]:
-    """A function that says by how many MB the memory of this process (or of the GPU) rose at most since this call.
-
-    On a CPU it asks Linux; elsewhere it gives NaN.
-    """
-    if device == "cuda":
-        return lambda: torch.cuda.max_memory_allocated() / 1e6
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not status.is_file():
-        return lambda: float("nan")
-
-    def kilobytes(entry: str) -> int:
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(entry))
-
-    reset.write_text("5")  # sets the process's peak to what it holds now
-    before = kilobytes("VmRSS")
-    return lambda: (kilobytes("VmHWM") - before) / 1024
-
-
 def peak_memory_mb(name: str, size: int, device: str) -> float:
     """Peak memory of weights and one pass in a fresh process, MB: of the GPU, or what the process grows by."""
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}; import torch; "
-        "from MedSegAttentionTraining.benchmark import build, peak_since; "
+        "from MedSegAttentionTraining.benchmark import build; "
+        "from MedSegAttentionTraining.measuring import peak_since; "
         f"peak = peak_since({device!r}); network = build({name!r}).to({device!r}); "
         "torch.inference_mode().__enter__(); "
         f"network(torch.zeros(1, 1, {size}, {size}, device={device!r})); print(peak())"
@@ -97,11 +64,8 @@ def benchmark_table(size: int = 256, rounds: int = 15, device: str = "cpu", memo
         raise UsageError("device 'cuda' is not available to this PyTorch; expected cpu.")
     picture = torch.randn(1, 1, size, size, device=device).to(memory_format=torch.channels_last)
     networks = {name: build(name).to(device) for name in MEASURED}
-    times = seconds_in_turn({name: partial(network, picture) for name, network in networks.items()}, rounds)
-
-    def ratio(name: str, other: str) -> float:
-        return median(mine / theirs for mine, theirs in zip(times[name], times[other], strict=True))
-
+    with torch.inference_mode():
+        times = seconds_in_turn({name: partial(network, picture) for name, network in networks.items()}, rounds)
     lines = [
         f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, batch 1, {size} x {size}, "
         f"median of {rounds} rounds in turn.",
@@ -113,7 +77,7 @@ def benchmark_table(size: int = 256, rounds: int = 15, device: str = "cpu", memo
         peak = f"{peak_memory_mb(name, size, device):.0f}" if memory else "-"
         lines.append(
             f"| {name} | {1000 * median(times[name]):.0f} | {1 / median(times[name]):.1f} | "
-            f"{ratio(name, 'unet'):.2f} | {ratio(name, 'unet-vanilla'):.2f} | {peak} |"
+            f"{ratio(times[name], times['unet']):.2f} | {ratio(times[name], times['unet-vanilla']):.2f} | {peak} |"
         )
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from MedSegAttentionLib.data.errors import UsageError
 from MedSegAttentionLib.inference.settings import DEVICES
 
 logger = logging.getLogger(__name__)
+BENCHMARKS = ("networks", "scan", "attention", "zoo")
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
@@ -49,12 +50,23 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     complexity.add_argument("--kv-savings", action="store_true", help="what KV attention saves in the SETR family")
     complexity.set_defaults(run=_complexity)
 
-    benchmark = commands.add_parser("benchmark", help="time and memory of the networks against the U-Net")
+    benchmark = commands.add_parser("benchmark", help="time and memory: ratios of one run on one machine")
+    benchmark.add_argument(
+        "what",
+        nargs="?",
+        choices=BENCHMARKS,
+        default="networks",
+        help="networks: KLO-Net's against the U-Net (default); scan, attention: against their plain forms; "
+        "zoo: all networks and variants in one page",
+    )
     benchmark.add_argument("--size", type=int, default=256, metavar="PIXELS")
-    benchmark.add_argument("--rounds", type=int, default=15, metavar="N")
+    benchmark.add_argument(
+        "--rounds", type=int, metavar="N", help="how often all are timed (15; scan, zoo 3; attention 5)"
+    )
     benchmark.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     benchmark.add_argument("--image", type=Path, metavar="FILE", help="also time a whole run on this image ...")
     benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
+    benchmark.add_argument("--output", type=Path, metavar="FILE", help="write the page of zoo there")
     benchmark.set_defaults(run=_benchmark)
 
 
@@ -102,27 +114,42 @@ def _export(arguments: argparse.Namespace) -> int:
 def _complexity(arguments: argparse.Namespace) -> int:
     from MedSegAttentionLib.networks import NETWORKS
 
-    from .complexity import complexity_table
+    from .zoo import complexity_table
 
     if arguments.kv_savings:
         from .key_value_savings import savings_table
 
         logger.info(savings_table())
         return 0
-    if unknown := set(arguments.network) - {*NETWORKS, "unet-vanilla"}:
-        raise UsageError(
-            f"network {sorted(unknown)} is not known; expected some of {', '.join(NETWORKS)}, unet-vanilla."
-        )
-    logger.info(complexity_table(arguments.network or [*NETWORKS, "unet-vanilla"], arguments.size))
+    if unknown := set(arguments.network) - {*NETWORKS}:
+        raise UsageError(f"network {sorted(unknown)} is not known; expected some of {', '.join(NETWORKS)}.")
+    logger.info(complexity_table(arguments.network, arguments.size))
     return 0
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
-    from .benchmark import benchmark_table, run_table
-
     if (arguments.image is None) != (arguments.checkpoint is None):
         raise UsageError("--image and --checkpoint belong together; expected both or neither.")
-    logger.info(benchmark_table(arguments.size, arguments.rounds, arguments.device))
-    if arguments.image:
-        logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, arguments.device))
+    size, rounds = arguments.size, {"rounds": arguments.rounds} if arguments.rounds else {}
+    if arguments.what == "scan":
+        from .mechanisms import scan_table
+
+        logger.info(scan_table(size=size, **rounds))
+    elif arguments.what == "attention":
+        from .mechanisms import attention_table
+
+        logger.info(attention_table(**rounds))
+    elif arguments.what == "zoo":
+        from .zoo import page
+
+        text = page(size, **rounds)
+        if arguments.output:
+            arguments.output.write_text(text, encoding="utf-8")
+        logger.info(text)
+    else:
+        from .benchmark import benchmark_table, run_table
+
+        logger.info(benchmark_table(size, device=arguments.device, **rounds))
+        if arguments.image:
+            logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, arguments.device))
     return 0
