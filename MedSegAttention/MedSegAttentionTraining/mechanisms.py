@@ -94,8 +94,8 @@ def attention_table(rounds: int = 5, positions: tuple[int, ...] = ATTENTION_POSI
     """Time of dynamic k-NN attention over that of dense softmax attention, between the projections; Markdown."""
     layer = DynamicKNNAttention(ATTENTION_CHANNELS).eval()
     lines = [
-        f"Dynamic k-NN attention, C = {ATTENTION_CHANNELS}, {layer.heads} heads, k_max {layer.k_max}, tau evenly from 0 "
-        f"to 1; {_machine(rounds)}",
+        f"Dynamic k-NN attention, C = {ATTENTION_CHANNELS}, {layer.heads} heads, k_max {layer.k_max}, tau evenly "
+        f"from 0 to 1; {_machine(rounds)}",
         "",
         "| positions | ms | time / dense softmax attention | time / PyTorch's fused dense attention |",
         "| --- | --- | --- | --- |",
