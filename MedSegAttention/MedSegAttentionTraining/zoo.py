@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -135,11 +136,12 @@ def measure_all(size: int = SIZE, rounds: int = ROUNDS) -> list[Measured]:
 
 def page(size: int = SIZE, rounds: int = ROUNDS) -> str:
     """The page of all networks, Markdown."""
+    measured = measure_all(size, rounds)
     return rf"""# The networks
 
 Written by `python -m MedSegAttentionLib benchmark zoo --output Resources/docs/networks.md`:
-{torch.get_num_threads()} CPU threads, torch {torch.__version__}, one picture of {size} x {size}, median of {rounds}
-rounds. The same without time and memory: `complexity`. The mechanisms alone: `benchmark scan`, `benchmark attention`.
+threads: {torch.get_num_threads()}, torch {torch.__version__}, one picture of {size} x {size}, median of {rounds} rounds,
+{_load()}. The same without time and memory: `complexity`. The mechanisms alone: `benchmark scan`, `benchmark attention`.
 What KV attention saves, by what is counted: `complexity --kv-savings`.
 
 * **\*** a small variant by `width`; all others have the paper's widths, SETR's (which the paper does not print) ours.
@@ -152,7 +154,7 @@ What KV attention saves, by what is counted: `complexity --kv-savings`.
   7.35 M; its released code has 7.013 M, of which 1.274 M are never used.
 * **Time / U-Net**: in turn with the first row. **Peak memory**: weights and one pass, in a process of their own.
 
-{table(CASES, measure_all(size, rounds), timed=True)}
+{table(CASES, measured, timed=True)}
 """
 
 
@@ -205,6 +207,13 @@ def _figures(counted: Complexity, with_query: Complexity) -> dict[str, float]:
         "saved": 100 * (counted.parameters / with_query.parameters - 1),
         "saved_mac": 100 * (counted.mac / with_query.mac - 1),
     }
+
+
+def _load() -> str:
+    """How busy the machine was, where it says so."""
+    if not hasattr(os, "getloadavg"):
+        return "load unknown"
+    return f"load average {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores (more than cores: times are rough)"
 
 
 def _text(value: Any) -> str:
