@@ -140,8 +140,9 @@ def page(size: int = SIZE, rounds: int = ROUNDS) -> str:
     return rf"""# The networks
 
 Written by `python -m MedSegAttentionLib benchmark zoo --output Resources/docs/networks.md`:
-threads: {torch.get_num_threads()}, torch {torch.__version__}, one picture of {size} x {size}, median of {rounds} rounds,
-{_load()}. The same without time and memory: `complexity`. The mechanisms alone: `benchmark scan`, `benchmark attention`.
+threads: {torch.get_num_threads()}, torch {torch.__version__}, one picture of {size} x {size},
+median of {rounds} rounds, {_load()}.
+The same without time and memory: `complexity`. The mechanisms alone: `benchmark scan`, `benchmark attention`.
 What KV attention saves, by what is counted: `complexity --kv-savings`.
 
 * **\*** a small variant by `width`; all others have the paper's widths, SETR's (which the paper does not print) ours.
