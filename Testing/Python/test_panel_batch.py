@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import slicer
 
 from MedSegAttentionLib.data.errors import ContractWarning
 from slicer_double.fakes import nodes_of, scene_content
@@ -159,3 +160,29 @@ def test_the_latest_result_is_exported(a_widget, an_application, tmp_path):
     ((function, text),) = an_application.shown
     assert function == "errorDisplay"
     assert "DICOM SEG" in text
+
+
+def test_all_frames_of_the_input_volumes_sequence(a_widget, a_scene, a_volume_node, an_application):
+    """Two frames, shown by the input volume; the results play in the same browser."""
+    ui, parameters = a_widget.ui, a_widget.logic.getParameterNode()
+    ui.batchSourceComboBox.setCurrentIndex(2)
+    assert not ui.batchReportCheckBox.enabled
+    ui.batchButton.click()
+    assert "shows no frames of a sequence" in ui.batchStatusLabel.text
+    player = slicer.vtkSlicerSequencesLogic()
+    player.SetMRMLScene(a_scene)
+    sequence = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
+    for number in range(2):
+        sequence.SetDataNodeAtValue(a_volume_node, str(number))
+    browser = a_scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "player")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    player.UpdateProxyNodesFromSequences(browser)
+    parameters.inputVolume = browser.GetProxyNode(sequence)
+    ui.batchButton.click()
+    assert ui.batchStatusLabel.text == "2 frames segmented; the results play with them."
+    (segmentations,) = [
+        node for node in nodes_of(a_scene, "vtkMRMLSequenceNode") if "segmentation" in node.GetName().lower()
+    ]
+    assert segmentations.GetNumberOfDataNodes() == 2
+    assert browser.GetProxyNode(segmentations).IsA("vtkMRMLSegmentationNode")
+    player.SetMRMLScene(None)

@@ -15,7 +15,7 @@ from ..data.result import RunProgress
 from ..inference.settings import RunSettings
 from ..runner.batch import BatchProgress, Outcome, Request, run_batch
 from ..scene.case_files import FileChoice, image_case, node_cases, scene_cases
-from ..scene.sequences import frame_images, write_sequences
+from ..scene.sequences import frame_images, sequence_of, write_sequences
 from ..scene.volumes import input_volumes
 from .runs import RunLogic, map_names
 
@@ -121,7 +121,8 @@ class BatchLogic(RunLogic):
         """Segment a sequence of volumes or pictures frame by frame; the results play with it.
 
         Args:
-            sequenceNode: ``vtkMRMLSequenceNode``; without a sequence browser it gets one.
+            sequenceNode: ``vtkMRMLSequenceNode``, or the volume that shows its frames; without a sequence browser it
+                gets one.
             task: as in :meth:`segment`.
             checkpoint: likewise.
             device: likewise.
@@ -136,6 +137,7 @@ class BatchLogic(RunLogic):
             MedSegAttentionError: see :meth:`segment`; the scene is then as it was.
         """
         request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
+        sequenceNode = sequence_of(sequenceNode)
         frames, results = frame_images(sequenceNode), []
         for number, frame in enumerate(frames):
 

@@ -11,11 +11,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..data.case import file_names
-from ..data.errors import MedSegAttentionError
+from ..data.errors import Cancelled, MedSegAttentionError
 
 logger = logging.getLogger(__name__)
 
-SCENE, FOLDER = "scene", "folder"
+SCENE, FOLDER, SEQUENCE = "scene", "folder", "sequence"
 STEPS = 100
 """Of the progress bar, for each image."""
 
@@ -45,6 +45,7 @@ class BatchSection:
         self._cancelRequested = self._closed = self._handlingEvents = False
         ui.batchSourceComboBox.addItem(_("All volumes of the scene"), SCENE)
         ui.batchSourceComboBox.addItem(_("Folder of images or DICOM series"), FOLDER)
+        ui.batchSourceComboBox.addItem(_("All frames of the input volume's sequence"), SEQUENCE)
         self._connections = [
             (ui.batchSourceComboBox, "currentIndexChanged(int)", self._update),
             (ui.batchButton, "clicked(bool)", self.onBatchButton),
@@ -79,7 +80,7 @@ class BatchSection:
             return
         try:
             if self._parameters() and self._packagesReady():
-                self._report(self._run())
+                self._setStatus(self._run())
         except MedSegAttentionError as error:
             self._fail(str(error))
         except Exception as error:
@@ -102,25 +103,35 @@ class BatchSection:
         """Write a page about the latest result."""
         self._export(".report.png", self.logic.writeReport)
 
-    def _run(self) -> list[Any]:
+    def _run(self) -> str:
+        """Run, and say how it went."""
         ui, parameters = self.ui, self._parameters()
+        choices = {
+            "task": parameters.task.value,
+            "checkpoint": parameters.checkpoint or None,
+            "device": parameters.device.value,
+            "attention": parameters.showAttention,
+            "force": ui.batchForceCheckBox.checked,
+            "progressCallback": self._onProgress,
+            "isCancelled": lambda: self._cancelRequested,
+            "whileWaiting": self._handleEvents,
+        }
         self._setRunning(True)
         try:
-            return self.logic.segmentBatch(
+            if self._source() == SEQUENCE:
+                result = self.logic.segmentSequence(parameters.inputVolume, **choices)
+                return _("{count} frames segmented; the results play with them.").format(count=len(result.provenance))
+            outcomes = self.logic.segmentBatch(
                 ui.batchFolderPathLineEdit.currentPath if self._source() == FOLDER else None,
                 ui.batchOutputPathLineEdit.currentPath or None,
-                task=parameters.task.value,
-                checkpoint=parameters.checkpoint or None,
-                device=parameters.device.value,
-                attention=parameters.showAttention,
                 nifti=ui.batchNiftiCheckBox.checked,
                 report=ui.batchReportCheckBox.checked,
                 overwrite=ui.batchOverwriteCheckBox.checked,
-                force=ui.batchForceCheckBox.checked,
-                progressCallback=self._onProgress,
-                isCancelled=lambda: self._cancelRequested,
-                whileWaiting=self._handleEvents,
+                **choices,
             )
+            return self._report(outcomes)
+        except Cancelled:
+            return _("Cancelled; the scene is as it was.")
         finally:
             self._setRunning(False)
 
@@ -137,7 +148,7 @@ class BatchSection:
             self._setStatus(text.format(number=progress.index + 1, count=progress.count, name=progress.case))
         self._handleEvents()
 
-    def _report(self, outcomes: list[Any]) -> None:
+    def _report(self, outcomes: list[Any]) -> str:
         counts = {
             status: sum(item.status == status for item in outcomes)
             for status in ("segmented", "skipped", "failed", "cancelled")
@@ -146,7 +157,7 @@ class BatchSection:
         if counts["cancelled"]:
             lines.append(_("Cancelled; what was finished stays."))
         lines += [f"{item.case}: {item.error}" for item in outcomes if item.error]
-        self._setStatus("\n".join(lines))
+        return "\n".join(lines)
 
     def _export(self, ending: str, write: Callable[[Any, Path], Any]) -> None:
         """Write the latest result into the output folder, named after its node."""
@@ -181,9 +192,6 @@ class BatchSection:
         for widget in (
             ui.batchSourceComboBox,
             ui.batchOutputPathLineEdit,
-            ui.batchNiftiCheckBox,
-            ui.batchReportCheckBox,
-            ui.batchOverwriteCheckBox,
             ui.batchForceCheckBox,
             ui.exportDicomButton,
             ui.exportNrrdButton,
@@ -192,6 +200,8 @@ class BatchSection:
         ):
             widget.enabled = idle
         ui.batchFolderPathLineEdit.enabled = idle and self._source() == FOLDER
+        for checkBox in (ui.batchNiftiCheckBox, ui.batchReportCheckBox, ui.batchOverwriteCheckBox):
+            checkBox.enabled = idle and self._source() != SEQUENCE  # whose results stay in the scene
         ui.batchButton.text = _("Run batch") if idle else _("Cancel batch")
         ui.batchButton.enabled = idle or not self._cancelRequested
 

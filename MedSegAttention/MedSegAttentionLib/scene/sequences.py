@@ -62,6 +62,22 @@ def frame_images(sequence: slicer.vtkMRMLSequenceNode) -> list[VolumeImage]:
     ]
 
 
+def sequence_of(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLSequenceNode:
+    """The sequence itself, or the one whose frames a volume of the scene shows.
+
+    Raises:
+        InputError: it shows none.
+    """
+    if isinstance(node, slicer.vtkMRMLSequenceNode):
+        return node
+    scene = node.GetScene() if node is not None else None
+    for browser in nodes_of_class(scene, "vtkMRMLSequenceBrowserNode") if scene else []:
+        if (sequence := browser.GetSequenceNode(node)) is not None:
+            return sequence
+    name = f"volume '{node.GetName()}'" if node is not None else "no volume"
+    raise InputError(f"{name} shows no frames of a sequence; expected one that a sequence browser plays.")
+
+
 def write_sequences(
     scene: slicer.vtkMRMLScene, sequence: slicer.vtkMRMLSequenceNode, results: Sequence[VolumeResult], show: bool = True
 ) -> WrittenSequences:
