@@ -61,7 +61,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     settings = RunSettings(
         device=arguments.device,
         batch_size=arguments.batch_size,
-        attention=_attention(arguments.attention),
+        attention=attention_choice(arguments.attention),
         attention_grid=arguments.attention_grid,
         axis=arguments.axis,
         force=arguments.force,
@@ -240,7 +240,8 @@ def best_slice(labels: np.ndarray, axis: int) -> int:
     return int(largest.sum(axis=tuple({0, 1, 2} - {2 - axis})).argmax())
 
 
-def _attention(text: str) -> bool | tuple[str, ...]:
+def attention_choice(text: str) -> bool | tuple[str, ...]:
+    """``all``, ``none`` or ``NAME,...`` of a command line, as :class:`~..inference.settings.RunSettings` takes it."""
     if text in ("all", "none"):
         return text == "all"
     return tuple(name.strip() for name in text.split(","))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -37,21 +38,19 @@ def scan_order(height: int, width: int, scan: str) -> Tensor:
     """
     if scan not in SCANS:
         raise ValueError(f"scan '{scan}' is not known; expected one of {', '.join(SCANS)}")
-    grid = torch.arange(height * width).reshape(height, width)
-    if scan == "cross":
-        first, second = grid.flatten(), grid.T.flatten()
-    else:
-        first, second = _clockwise(grid), _clockwise(grid.T)
-    return torch.stack((first, second, first.flip(0), second.flip(0)))
+    # By NumPy: a trace holds the order then, not how it is made.
+    grid = np.arange(height * width, dtype=np.int64).reshape(height, width)
+    first, second = (grid.ravel(), grid.T.ravel()) if scan == "cross" else (_clockwise(grid), _clockwise(grid.T))
+    return torch.from_numpy(np.stack((first, second, first[::-1], second[::-1])))
 
 
-def _clockwise(grid: Tensor) -> Tensor:
+def _clockwise(grid: np.ndarray) -> np.ndarray:
     """The elements of ``grid`` from the first one clockwise round the edge, and on to the centre."""
     visited = []
-    while grid.numel():
+    while grid.size:
         visited.append(grid[0])
-        grid = grid[1:].T.flip(0)  # a quarter turn: the right column becomes the next first row
-    return torch.cat(visited)
+        grid = grid[1:].T[::-1]  # a quarter turn: the right column becomes the next first row
+    return np.concatenate(visited)
 
 
 class SS2D(nn.Module):
