@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+from MedSegAttentionLib.commands.segment import attention_choice
 from MedSegAttentionLib.data.errors import UsageError
 from MedSegAttentionLib.inference.settings import DEVICES
 
@@ -38,12 +39,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--csv", type=Path, metavar="FILE")
     evaluate.set_defaults(run=_evaluate)
 
-    export = commands.add_parser("export", help="write a trained network as a checkpoint (MONAI bundle)")
-    export.add_argument("config", type=Path, help="the configuration it was trained with")
-    export.add_argument("--weights", type=Path, required=True, metavar="FILE", help="best.safetensors of the run")
-    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the checkpoint")
-    export.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="files of evaluate")
-    export.set_defaults(run=_export)
+    _add_export(commands.add_parser("export", help="write a trained network as a checkpoint, or a checkpoint as ONNX"))
 
     complexity = commands.add_parser("complexity", help="parameters and multiply-accumulates of the networks")
     complexity.add_argument("network", nargs="*", metavar="NETWORK", help="names; none means all")
@@ -125,6 +121,18 @@ def _prepare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument(
+        "source", metavar="CONFIG|CHECKPOINT", help="bundle: training configuration; onnx: ID or folder"
+    )
+    export.add_argument("--format", choices=("bundle", "onnx"), default="bundle", help="MONAI bundle (default) or ONNX")
+    export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
+    export.add_argument("--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run")
+    export.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate")
+    export.add_argument("--attention", metavar="NAME,...|none", help="onnx: attention maps among the outputs (all)")
+    export.set_defaults(run=_export)
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from .cases import read_folder
     from .config import read_config
@@ -161,12 +169,37 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.format == "onnx":
+        return _export_onnx(arguments)
     from .bundle import Training, write_bundle
     from .config import read_config
 
+    if arguments.weights is None or arguments.attention is not None:
+        raise UsageError("a bundle is made of CONFIG and --weights FILE; --attention goes with --format onnx.")
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.metrics]
-    card = write_bundle(Training(read_config(arguments.config), arguments.weights, reports), arguments.output)
+    card = write_bundle(Training(read_config(Path(arguments.source)), arguments.weights, reports), arguments.output)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
+    return 0
+
+
+def _export_onnx(arguments: argparse.Namespace) -> int:
+    from .onnx_export import export_checkpoint
+
+    if arguments.weights or arguments.metrics:
+        raise UsageError("--weights and --metrics make a bundle; with --format onnx give a checkpoint's ID or folder.")
+    report = export_checkpoint(arguments.source, arguments.output, attention_choice(arguments.attention or "all"))
+    logger.info("wrote %s with the outputs %s", report.path, ", ".join(report.outputs))
+    logger.info(
+        "differs from PyTorch by %.1e of the largest value (median of pictures; at most %.1e)",
+        report.difference,
+        report.largest_difference,
+    )
+    logger.info(
+        "a picture on this CPU: %.0f ms in PyTorch, %.0f ms in ONNX Runtime (%.2f times as fast)",
+        1000 * report.torch_seconds,
+        1000 * report.onnxruntime_seconds,
+        report.torch_seconds / report.onnxruntime_seconds,
+    )
     return 0
 
 

@@ -50,6 +50,15 @@ def test_the_scan_equals_the_loop(length):
     torch.testing.assert_close(selective_scan(*values), literal_scan(*values), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 16, 50])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_scan_equals_the_loop_for_any_batch(length):
+    traced = torch.jit.trace(selective_scan, tuple(inputs(batch=1, length=length, seed=1)))
+    for batch in (1, 2, 5):
+        values = inputs(batch=batch, length=length)
+        torch.testing.assert_close(traced(*values), literal_scan(*values), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.usefixtures("_block_size")
 def test_the_gradients_equal_those_of_the_loop():
     values = [value.requires_grad_() for value in inputs(length=50, dtype=torch.float64)]

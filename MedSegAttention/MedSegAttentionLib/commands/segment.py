@@ -63,7 +63,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     settings = RunSettings(
         device=arguments.device,
         batch_size=arguments.batch_size,
-        attention=_attention(arguments.attention),
+        attention=attention_choice(arguments.attention),
         attention_grid=arguments.attention_grid,
         axis=arguments.axis,
         force=arguments.force,
@@ -144,7 +144,8 @@ def _segment_folder(
     return 0 if sum(counts.values()) == len(cases) else 1
 
 
-def _attention(text: str) -> bool | tuple[str, ...]:
+def attention_choice(text: str) -> bool | tuple[str, ...]:
+    """``all``, ``none`` or ``NAME,...`` of a command line, as :class:`~..inference.settings.RunSettings` takes it."""
     if text in ("all", "none"):
         return text == "all"
     return tuple(name.strip() for name in text.split(","))

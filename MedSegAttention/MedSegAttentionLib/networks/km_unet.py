@@ -58,11 +58,11 @@ class TokenKAN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, h, w] -> [B, C, h, w]``."""
-        tokens = x.movedim(1, -1)
+        tokens = x.movedim(1, 3)
         y = self.before(tokens)
         for linear, mix in zip(self.linear, self.mix, strict=True):
-            y = mix(linear(y).movedim(-1, 1)).movedim(1, -1)
-        return self.after(tokens + y).movedim(-1, 1)
+            y = mix(linear(y).movedim(3, 1)).movedim(1, 3)
+        return self.after(tokens + y).movedim(3, 1)
 
 
 class Tokenizer(nn.Module):
@@ -75,7 +75,7 @@ class Tokenizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, before, h, w] -> [B, after, h / 2, w / 2]``."""
-        return self.norm(self.convolution(x).movedim(1, -1)).movedim(-1, 1)
+        return self.norm(self.convolution(x).movedim(1, 3)).movedim(3, 1)
 
 
 class SEM(nn.Module):
@@ -95,10 +95,10 @@ class SEM(nn.Module):
 
     def forward(self, x: Tensor, place: str, record: Record | None) -> Tensor:
         """``[B, C, h, w] -> [B, C, h, w]``; adds the maps of ``place`` unless ``record`` is None."""
-        tokens = x.movedim(1, -1)
+        tokens = x.movedim(1, 3)
         tokens = tokens if self.norm is None else self.norm(tokens)
         scanned, step = self.ss2d.scan_with_step(tokens, wants_step=record is not None)
-        out, gate = self.ema.attend(scanned.movedim(-1, 1))
+        out, gate = self.ema.attend(scanned.movedim(3, 1))
         if record is not None:
             record.maps[f"ema_{place}"] = gate
             if step is not None:

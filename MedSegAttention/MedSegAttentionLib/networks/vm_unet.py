@@ -161,17 +161,17 @@ class VMUNet(PictureNetwork):
 
     def segment(self, x: Tensor, record: Record | None) -> Tensor:
         """``[B, in_channels, H, W] -> [B, K, H, W]``, H and W multiples of 32."""
-        x = self.embed_norm(self.embed(x).movedim(1, -1))
+        x = self.embed_norm(self.embed(x).movedim(1, 3))
         skips: list[Tensor] = []
         for stage, blocks in enumerate(self.encoder):
             x = self.merge[stage - 1](x) if stage else x
             skips.append(x)
             for number, block in enumerate(blocks, start=1):
                 x = block(x, f"encoder{stage + 1}_{number}", record)
-        x = self.at_bottleneck(x.movedim(-1, 1), record).movedim(1, -1)
+        x = self.at_bottleneck(x.movedim(3, 1), record).movedim(1, 3)
         for stage, blocks in enumerate(self.decoder):
             if stage:
                 x = self.expand[stage - 1](x + skips.pop())
             for number, block in enumerate(blocks, start=1):
                 x = block(x, f"decoder{stage + 1}_{number}", record)
-        return self.head(self.final_expand(x).movedim(-1, 1))
+        return self.head(self.final_expand(x).movedim(3, 1))

@@ -89,10 +89,10 @@ class MKCSABlock(nn.Module):
         """Channel and spatial attention, or MLLA's gate."""
         if self.channel_spatial is None:
             return F.silu(self.side(y))
-        gated, spatial = self.channel_spatial.attend(y.movedim(-1, 1))
+        gated, spatial = self.channel_spatial.attend(y.movedim(3, 1))
         if record is not None:
             record.maps[f"spatial_{place}"] = spatial
-        return gated.movedim(1, -1)
+        return gated.movedim(1, 3)
 
 
 def _depthwise(channels: int) -> nn.Conv2d:
@@ -101,7 +101,7 @@ def _depthwise(channels: int) -> nn.Conv2d:
 
 def _channels_last(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     """``convolution`` on ``[B, h, w, C]``."""
-    return convolution(x.movedim(-1, 1)).movedim(1, -1)
+    return convolution(x.movedim(3, 1)).movedim(1, 3)
 
 
 class VMKLAUNet(VMUNet):

@@ -61,4 +61,4 @@ class EfficientMultiscaleAttention(nn.Module):
 def _weighted(by: Tensor, maps: Tensor) -> Tensor:
     """The channels of ``maps`` weighted by the softmax of the channel means of ``by``, summed: ``[.., 1, h, w]``."""
     weights = torch.softmax(by.mean(dim=(2, 3)), dim=1)
-    return (weights.unsqueeze(1) @ maps.flatten(2)).reshape(len(maps), 1, *maps.shape[2:])
+    return (weights.unsqueeze(1) @ maps.flatten(2)).unflatten(2, maps.shape[2:])

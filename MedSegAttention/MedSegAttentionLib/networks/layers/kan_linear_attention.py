@@ -79,7 +79,7 @@ class KANLinearAttention(nn.Module):
             scale = (q @ k.mean(dim=2, keepdim=True).transpose(-2, -1)) + EPSILON
             out = turned_q @ (turned_k.transpose(-2, -1) @ value / positions) / scale
         out = out.transpose(1, 2).reshape(x.shape).to(x.dtype)
-        return AttendedTokens(out + self.local(x.movedim(-1, 1)).movedim(1, -1), q, k)
+        return AttendedTokens(out + self.local(x.movedim(3, 1)).movedim(1, 3), q, k)
 
     def received(self, query: Tensor, key: Tensor, height: int, width: int) -> Tensor:
         """How much attention each position receives from all others, without rotary encoding.

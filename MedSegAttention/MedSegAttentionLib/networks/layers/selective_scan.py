@@ -64,8 +64,36 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
     with torch.autocast(x.device.type, enabled=False):
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         x, dt, a, b, c = (value.to(dtype) for value in (x, dt, a, b, c))
-        y = _SelectiveScan.apply(dt * x, dt, a, b, c)
+        run = _scan_by_halves if torch.jit.is_tracing() else _SelectiveScan.apply
+        y = run(dt * x, dt, a, b, c)
         return y if d is None else torch.addcmul(y, x, d.to(dtype))
+
+
+def _scan_by_halves(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """What :class:`_SelectiveScan` gives, without steps and without writing in place: what a trace (ONNX) can hold.
+
+    All states are in memory at once, about four times.
+    """
+    length = len(u)
+    missing = 2 ** math.ceil(math.log2(length)) - length  # positions past the end are 0 and change no state
+    u, dt, b = (F.pad(value, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else value for value in (u, dt, b))
+    decay = torch.exp(dt.unsqueeze(-2) * a)
+    states = _states_by_halves(decay.flatten(1), (b.unsqueeze(-1) * u.unsqueeze(-2)).flatten(1))
+    return (c.unsqueeze(-2) @ states.reshape(decay.shape)[:length]).squeeze(-2)
+
+
+def _states_by_halves(decay: Tensor, added: Tensor) -> Tensor:
+    """``h_t = decay_t h_{t-1} + added_t`` for ``[L, n]``, L a power of two.
+
+    Two positions make one step of a sequence half as long, whose states are those of every second position.
+    """
+    length = len(added)
+    if length == 1:
+        return added
+    (first, second), (early, late) = (value.reshape(length // 2, 2, -1).unbind(1) for value in (decay, added))
+    odd = _states_by_halves(first * second, late + second * early)
+    before = torch.cat((torch.zeros_like(odd[:1]), odd[:-1]))
+    return torch.stack((early + first * before, odd), dim=1).reshape(length, -1)
 
 
 class _Blocks:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -37,21 +38,19 @@ def scan_order(height: int, width: int, scan: str) -> Tensor:
     """
     if scan not in SCANS:
         raise ValueError(f"scan '{scan}' is not known; expected one of {', '.join(SCANS)}")
-    grid = torch.arange(height * width).reshape(height, width)
-    if scan == "cross":
-        first, second = grid.flatten(), grid.T.flatten()
-    else:
-        first, second = _clockwise(grid), _clockwise(grid.T)
-    return torch.stack((first, second, first.flip(0), second.flip(0)))
+    # By NumPy: a trace holds the order then, not how it is made.
+    grid = np.arange(height * width, dtype=np.int64).reshape(height, width)
+    first, second = (grid.ravel(), grid.T.ravel()) if scan == "cross" else (_clockwise(grid), _clockwise(grid.T))
+    return torch.from_numpy(np.stack((first, second, first[::-1], second[::-1])))
 
 
-def _clockwise(grid: Tensor) -> Tensor:
+def _clockwise(grid: np.ndarray) -> np.ndarray:
     """The elements of ``grid`` from the first one clockwise round the edge, and on to the centre."""
     visited = []
-    while grid.numel():
+    while grid.size:
         visited.append(grid[0])
-        grid = grid[1:].T.flip(0)  # a quarter turn: the right column becomes the next first row
-    return torch.cat(visited)
+        grid = grid[1:].T[::-1]  # a quarter turn: the right column becomes the next first row
+    return np.concatenate(visited)
 
 
 class SS2D(nn.Module):
@@ -106,16 +105,16 @@ class SS2D(nn.Module):
             ``1 - exp(-dt)``, which is the share of a state with A = -1 that a position replaces. Large where the scan
             takes in a lot and forgets what came before; no measure of what the position contributes to the output.
         """
-        batch, height, width, _ = u.shape
+        batch, (height, width) = u.shape[0], map(int, u.shape[1:3])  # a trace keeps the batch open, not the size
         x, z = self.in_projection(u).chunk(2, dim=-1)
-        x = F.silu(self.depthwise(x.movedim(-1, 1))).flatten(2).transpose(1, 2)
+        x = F.silu(self.depthwise(x.movedim(3, 1))).flatten(2).transpose(1, 2)
         there, back = _moves(scan_order(height, width, self.scan).to(u.device), batch)
         y, dt = self._directions(x, there, back)
-        merged = _Move.apply(y, back, there, batch).sum(dim=2).reshape(batch, height, width, -1)
+        merged = _move(y, back, there, batch).sum(dim=2).reshape(batch, height, width, -1)
         out = self.norm(merged.to(self.norm.weight.dtype)) * F.silu(z)
         step = None
         if wants_step:
-            share = _Move.apply((1 - torch.exp(-dt)).mean(dim=-1, keepdim=True), back, there, batch)
+            share = _move((1 - torch.exp(-dt)).mean(dim=-1, keepdim=True), back, there, batch)
             step = share.mean(dim=2).reshape(batch, 1, height, width)
         return self.out_projection(out), step
 
@@ -127,35 +126,46 @@ class SS2D(nn.Module):
         """
         length = x.shape[1]
         projected = F.linear(x, self.x_projection.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))
-        low, write, read = _Move.apply(projected, there, back, length).split([self.rank, *[self.states] * 2], dim=-1)
+        low, write, read = _move(projected, there, back, length).split([self.rank, *[self.states] * 2], dim=-1)
         dt = torch.einsum("lbkr,kdr->lbkd", low, self.dt_weight)
         dt = F.softplus(dt.to(torch.promote_types(dt.dtype, torch.float32)) + self.dt_bias)
-        values = _Move.apply(x.unsqueeze(2).expand(-1, -1, DIRECTIONS, -1), there, back, length)
+        values = _move(x.unsqueeze(2).expand(-1, -1, DIRECTIONS, -1), there, back, length)
         a = -torch.exp(self.a_log).transpose(1, 2).contiguous()
         return selective_scan(values, dt, a, write, read, self.d), dt
 
 
 def _moves(order: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """How rows move from ``[B, L, 4]`` to ``[L, B, 4]`` in the order of each direction (``[4, L]``), and back."""
-    picture = torch.arange(batch, device=order.device)[:, None] * order.shape[1]
+    picture = torch.arange(batch, device=order.device)[:, None]
     direction = torch.arange(DIRECTIONS, device=order.device)
-    there = ((picture + order.T[:, None]) * DIRECTIONS + direction).flatten()
-    back = torch.empty_like(there).scatter_(0, there, torch.arange(len(there), device=order.device))
-    return there, back
+    there = (picture * order.shape[1] + order.T[:, None]) * DIRECTIONS + direction
+    back = (order.argsort(dim=1).T * batch + picture[..., None]) * DIRECTIONS + direction
+    return there.flatten(), back.flatten()
+
+
+def _move(value: Tensor, index: Tensor, inverse: Tensor, rows: int) -> Tensor:
+    """Rearrange the rows of ``[first, second, 4, c]`` into ``[rows, ..., 4, c]``: row ``index[n]`` becomes row n."""
+    if torch.jit.is_tracing():  # a trace takes no function that brings its own gradient
+        return _moved(value, index, rows)
+    return _Move.apply(value, index, inverse, rows)
+
+
+def _moved(value: Tensor, index: Tensor, rows: int) -> Tensor:
+    return value.flatten(0, 2).index_select(0, index).reshape(rows, -1, *value.shape[2:])
 
 
 class _Move(torch.autograd.Function):
-    """Rearrange the rows of ``[first, second, 4, c]`` into ``[rows, ..., 4, c]``.
+    """:func:`_moved`, whose gradient moves by the inverse index.
 
-    The gradient moves by the inverse; PyTorch's own would add row by row, which takes longer than the scan.
+    PyTorch's own would add row by row, which takes longer than the scan.
     """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, index: Tensor, inverse: Tensor, rows: int) -> Tensor:
-        """Row ``index[n]`` of ``value`` becomes row n."""
+        """See :func:`_move`."""
         ctx.save_for_backward(inverse)
         ctx.shape = value.shape
-        return value.flatten(0, 2).index_select(0, index).reshape(rows, -1, *value.shape[2:])
+        return _moved(value, index, rows)
 
     @staticmethod
     @once_differentiable
