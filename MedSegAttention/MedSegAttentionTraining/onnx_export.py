@@ -6,8 +6,9 @@ attention becomes TopK and ScatterElements; a selective scan becomes a tree of p
 Two operators are written out, because ONNX Runtime's own lose digits that matter here. Which neighbours a position
 keeps is a step function of tau and of the scores, so small errors change neighbours: its group normalisation is off by
 3e-4 (it adds up all values one by one), its sigmoid reaches 1.0000001. Where two scores tie within rounding, either
-side may still keep another neighbour, as PyTorch does between two memory layouts (5e-4 of the largest logit, seen on a
-checkpoint that ships). Such a picture is rare; a wrong graph is wrong for all: the median over pictures decides.
+side may still keep another neighbour: with a checkpoint that ships, one random picture in fifteen then differs by 1e-3
+of its largest logit, and two by 5e-4 between two memory layouts of PyTorch itself. A wrong graph is wrong for every
+picture: the median over pictures decides.
 
 ``segment`` does not run ONNX: on one thread of a server CPU KLO-Net is 0.94 to 1.08 times as fast in ONNX Runtime as in
 PyTorch (processor time), whose neighbours here are selected faster than by TopK. U-Net is 1.2 to 1.5 times as fast, the
