@@ -121,6 +121,7 @@ class Trainer:
             if stage != self.stage:
                 self._enter_stage(stage)
             self._train_epoch()
+        self.processes.wait()
         return self.output / "best.safetensors"
 
     def _out_of_steps(self) -> bool:

@@ -70,6 +70,11 @@ class Processes:
         distributed.all_reduce(total)
         return (total / self.count).tolist()
 
+    def wait(self) -> None:
+        """Until all have come here: the first process may still be writing what the others read next."""
+        if self.joined:
+            distributed.barrier()
+
 
 class SharedSampler(WeightedRandomSampler):
     """Every process draws the same slices with the same seed and takes its own of each batch; only whole batches."""

@@ -110,7 +110,7 @@ def test_two_processes_train_one_network_and_a_resumed_run_ends_where_an_unbroke
         [*launch, str(HERE / "train_in_processes.py"), str(config), str(data), str(output)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=200,
         check=False,
     )
