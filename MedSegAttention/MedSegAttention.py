@@ -57,8 +57,9 @@ class MedSegAttention(ScriptedLoadableModule):
         )
         self.parent.acknowledgementText = _(
             "The networks follow these papers: KLO-Net, a dynamic k-nearest-neighbour attention U-Net with a cross "
-            "stage partial encoder for prostate gland segmentation in MR images (arXiv:2512.13902); U-Net (Ronneberger "
-            "et al., 2015); Cross Stage Partial Network (Wang et al., 2020). Each checkpoint names its training data "
+            "stage partial encoder for prostate gland segmentation in MR images (arXiv:2512.13902); KM-UNet "
+            "(arXiv:2501.02559); VMKLA-UNet (Scientific Reports 15, 13258, 2025); key-value attention "
+            "(arXiv:2503.18862). Each checkpoint names its training data "
             "and their terms. Built on 3D Slicer, PyTorch and MONAI."
         )
         slicer.app.connect("startupCompleted()", onStartupCompleted)
