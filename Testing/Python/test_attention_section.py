@@ -70,6 +70,18 @@ def test_the_map_shown_is_chosen_and_says_what_it_means(a_widget, a_scene):
     assert (ui.thresholdSlider.minimum, ui.thresholdSlider.value, ui.thresholdSlider.maximum) == (0, 0, 1)
 
 
+def test_the_threshold_steps_through_the_range_of_each_map(a_widget, a_scene):
+    ui, node = a_widget.ui, overlay(a_scene)
+    slider = ui.thresholdSlider
+    assert slider.singleStep == pytest.approx(0.01)
+    values = node.GetImageData().GetPointData().GetScalars()
+    values.Fill(0)
+    values.Modified()
+    for largest in (0.005, 1.0):
+        node.SetAttribute("MedSegAttention.Range", f"0.0 {largest}")
+        assert (slider.maximum, slider.singleStep) == (largest, pytest.approx(largest / 100))
+
+
 def test_another_map_takes_the_place_of_the_first_with_its_opacity(a_widget, a_scene):
     ui = a_widget.ui
     ui.opacitySlider.value = 0.8
