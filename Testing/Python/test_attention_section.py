@@ -70,6 +70,18 @@ def test_the_map_shown_is_chosen_and_says_what_it_means(a_widget, a_scene):
     assert (ui.thresholdSlider.minimum, ui.thresholdSlider.value, ui.thresholdSlider.maximum) == (0, 0, 1)
 
 
+def test_the_threshold_steps_through_the_range_of_each_map(a_widget, a_scene):
+    ui, node = a_widget.ui, overlay(a_scene)
+    slider = ui.thresholdSlider
+    assert slider.singleStep == pytest.approx(0.01)
+    values = node.GetImageData().GetPointData().GetScalars()
+    values.Fill(0)
+    values.Modified()
+    for largest in (0.005, 1.0):
+        node.SetAttribute("MedSegAttention.Range", f"0.0 {largest}")
+        assert (slider.maximum, slider.singleStep) == (largest, pytest.approx(largest / 100))
+
+
 def test_another_map_takes_the_place_of_the_first_with_its_opacity(a_widget, a_scene):
     ui = a_widget.ui
     ui.opacitySlider.value = 0.8
@@ -162,7 +174,7 @@ def test_maps_come_and_go_with_the_scene(a_widget, a_scene, a_volume_node, a_res
     a_scene.RemoveNode(shown)
     assert len(entries(ui.attentionMapComboBox)) == 3
     assert not ui.opacitySlider.enabled
-    assert shown not in {observation[0] for observation in a_widget.panel._sections[1].Observations}
+    assert shown not in {observation[0] for observation in a_widget.panel._sections[1]._watched}
     a_scene.Clear(False)
     assert entries(ui.attentionMapComboBox) == []
 
@@ -171,7 +183,7 @@ def test_nothing_is_observed_or_changed_once_the_panel_is_closed(a_widget, a_sce
     ui, view = a_widget.ui, slice_views(a_scene)[0]
     assert view.HasObserver("ModifiedEvent")
     a_widget.cleanup()
-    assert a_widget.panel._sections[1].Observations == []
+    assert a_widget.panel._sections[1]._watched == {}
     before = picture(a_scene)
     ui.opacitySlider.enabled = True
     ui.opacitySlider.value = 1.0

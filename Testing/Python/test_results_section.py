@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import vtk
 
 from conftest import some_labels
 from MedSegAttentionLib.data.volume import VolumeImage
@@ -32,8 +33,8 @@ def table(ui) -> list[list[str]]:
 
 
 def observed(widget) -> set:
-    """What the sections of the panel observe, beside their own parameter node."""
-    return {observation[0] for section in widget.panel._sections for observation in section.Observations}
+    """What the sections of the panel observe."""
+    return {observation[0] for section in widget.panel._sections for observation in section._watched}
 
 
 def header(ui) -> list[str]:
@@ -162,3 +163,17 @@ def test_nothing_is_observed_once_the_panel_is_left(a_widget, a_scene):
     assert observed(a_widget) == set()
     a_widget.ui.show3DButton.click()
     assert not is_surface_shown(node)
+
+
+def test_a_section_keeps_no_node_in_memory(an_application, a_scene):
+    from MedSegAttentionLib.panel.section import Section
+
+    section, node = Section(None), a_scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    memory = vtk.vtkWeakReference()
+    memory.Set(node)
+    section._watch((node, vtk.vtkCommand.ModifiedEvent, section._update))
+    assert node.HasObserver("ModifiedEvent")
+    a_scene.RemoveNode(node)
+    section._watch()
+    del node
+    assert memory.Get() is None

@@ -45,6 +45,14 @@ def test_every_bound_parameter_exists(a_module):
     assert bound == parameters - {"checkpoint", "neighbourStage"}  # lists that change; the panel binds them itself
 
 
+def test_sliders_keep_their_own_number_of_decimals():
+    sliders = [element for element in WIDGETS.values() if element.get("class") == "ctkSliderWidget"]
+    # By default the last one with decimals of its own gives them to all beside it.
+    sharing = [item for item in sliders if property_text(item, "synchronizeSiblings") is None]
+    assert len(sliders) > 1
+    assert len({property_text(item, "decimals") for item in sharing}) == 1
+
+
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.findtext("class"))
 def test_every_scene_widget_gets_the_scene(root):
     panel = root.find("widget")

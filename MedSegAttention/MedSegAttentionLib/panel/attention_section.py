@@ -82,8 +82,8 @@ class AttentionSection(Section):
         fill(ui.attentionColorsComboBox, entries, colours.GetID() if colours else "")
         self._showWindow(node)
         lowest, highest = overlay_display.map_range(node)[0], overlay_display.largest_value(node)
-        ui.thresholdSlider.singleStep = (highest - lowest) / 100
         ui.thresholdSlider.minimum, ui.thresholdSlider.maximum = lowest, highest
+        ui.thresholdSlider.singleStep = (highest - lowest) / 100  # after the range: CTK refuses a step beyond it
         ui.thresholdSlider.value = node.GetDisplayNode().GetLowerThreshold()
         legend = overlay_display.legend(node)
         ui.legendCheckBox.checked = legend is not None and bool(legend.GetVisibility())

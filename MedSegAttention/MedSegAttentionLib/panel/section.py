@@ -7,31 +7,29 @@ from contextlib import contextmanager
 from typing import Any
 
 import vtk
-from slicer.util import VTKObservationMixin
 
 Observation = tuple[Any, Any, Callable[..., None]]
 """(MRML or VTK object, event, method)."""
 
 
-class Section(VTKObservationMixin):
-    """A part of the panel that shows the parameter node it is given, and nothing when it has none."""
+class Section:
+    """A part of the panel that shows the parameter node it is given, and nothing when it has none.
+
+    It observes without Slicer's ``VTKObservationMixin``, which keeps hold of all it ever observed: volumes that left
+    the scene would stay in memory until the module closes.
+    """
 
     def __init__(self, ui: Any) -> None:
         """Args: ui: the widgets by name."""
-        VTKObservationMixin.__init__(self)
         self._ui = ui
         self._parameters: Any = None
-        self._watched: list[Observation] = []
+        self._watched: dict[Observation, int] = {}
         self._connections: list[tuple[Any, str, Callable[..., None]]] = []
 
     def setParameterNode(self, parameters: Any) -> None:
         """Follow this parameter node; None to let go of the present one and of all else."""
-        self._watch()
-        if self._parameters:
-            self.removeObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._update)
         self._parameters = parameters
-        if parameters:
-            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._watch()
         self._update()
 
     def close(self) -> None:
@@ -47,13 +45,14 @@ class Section(VTKObservationMixin):
 
     def _watch(self, *observations: Observation) -> None:
         """Observe these beside the parameter node, and no longer those of the last call."""
-        for observation in self._watched:
-            if observation not in observations:
-                self.removeObserver(*observation)
-        for observation in observations:
+        own = [(self._parameters, vtk.vtkCommand.ModifiedEvent, self._update)] if self._parameters else []
+        wanted = dict.fromkeys([*own, *observations])
+        for observation in [known for known in self._watched if known not in wanted]:
+            observation[0].RemoveObserver(self._watched.pop(observation))
+        for observation in wanted:
             if observation not in self._watched:
-                self.addObserver(*observation)
-        self._watched = list(observations)
+                watched, event, method = observation
+                self._watched[observation] = watched.AddObserver(event, method)
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
         """Bring the widgets in line with the parameters and the scene."""

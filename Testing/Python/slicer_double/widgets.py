@@ -209,12 +209,17 @@ class qMRMLNodeComboBox:  # noqa: N801
 
 
 class ctkSliderWidget:  # noqa: N801
-    """A number between two, rounded to the decimals of its spin box."""
+    """A number between two, rounded to the decimals of its spin box; a step larger than their distance is refused."""
 
     def setValue(self, value: float) -> None:
         self.value = value
 
     def _changed(self, name: str) -> None:
+        if name == "singleStep":
+            if not 0 < self.singleStep <= self.maximum - self.minimum:
+                self.__dict__["_value_singleStep"] = self.__dict__.get("_valid_step", 1.0)
+            self.__dict__["_valid_step"] = self.singleStep
+            return
         value = round(min(max(self.value, self.minimum), self.maximum), self.decimals)
         if name in ("value", "minimum", "maximum", "decimals") and value != self.__dict__.get("_told", 0.0):
             self.__dict__["_value_value"] = self.__dict__["_told"] = value
