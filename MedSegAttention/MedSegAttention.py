@@ -103,6 +103,8 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self.panel: Panel | None = None
+        self.logic: MedSegAttentionLogic | None = None
 
     def setup(self) -> None:
         """Called once, when the module is first shown."""
@@ -123,8 +125,9 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the module is reloaded and when the application closes."""
         self.removeObservers()
-        self.panel.close()
-        self.logic.close()
+        if self.panel:  # else setup failed, and that is the error to show
+            self.panel.close()
+            self.logic.close()
 
     def enter(self) -> None:
         """Called each time the module is shown."""

@@ -11,6 +11,7 @@ from conftest import DIRECTIONS, an_image, geometry
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.scene.application import headless_scene
+from MedSegAttentionLib.scene.nodes import nodes_of_class
 from MedSegAttentionLib.scene.overlays import show_overlay
 from MedSegAttentionLib.scene.terminology import TERMINOLOGY_FILE
 from MedSegAttentionLib.scene.volumes import active_volume, add_volume, volume_image
@@ -105,7 +106,10 @@ def test_node_without_voxels_is_named(a_scene):
 
 
 def test_the_only_volume_is_active(a_scene, a_volume_node, a_result):
-    write_result(a_scene, a_result, a_volume_node, show=False)  # our overlay is no candidate
+    written = write_result(a_scene, a_result, a_volume_node, show=False)  # our overlay is no candidate
+    assert active_volume(a_scene) is a_volume_node
+    (red,) = (n for n in nodes_of_class(a_scene, "vtkMRMLSliceCompositeNode") if n.GetLayoutName() == "Red")
+    red.SetBackgroundVolumeID(written.attention["tau_stage4"].GetID())  # nor where it is looked at by itself
     assert active_volume(a_scene) is a_volume_node
 
 

@@ -223,4 +223,5 @@ class BatchSection:
 
     def _fail(self, text: str) -> None:
         self._setStatus(text)
-        slicer.util.errorDisplay(text)
+        if not self._closed:
+            slicer.util.errorDisplay(text)

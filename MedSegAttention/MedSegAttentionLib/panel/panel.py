@@ -152,6 +152,8 @@ class Panel(VTKObservationMixin):
                 self._onResult(run.result())
             except ContractWarning as warning:
                 self._runAnyway(warning)
+        if not self._run:
+            self._choices = {}  # would keep the volume in memory
 
     def _onResult(self, result: SegmentResult) -> None:
         """A run has written its result."""

@@ -68,12 +68,14 @@ def add_volume(scene: slicer.vtkMRMLScene, image: VolumeImage) -> slicer.vtkMRML
 def active_volume(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLVolumeNode:
     """The background volume of the Red slice view; if there is none, the only volume of the scene.
 
+    Label maps and attention maps are not meant.
+
     Raises:
         InputError: no volume, or several and none of them shown in the Red view.
     """
     for view in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
         background = scene.GetNodeByID(view.GetBackgroundVolumeID() or "")
-        if view.GetLayoutName() == "Red" and background is not None:
+        if view.GetLayoutName() == "Red" and background is not None and _is_input(background):
             return background
     volumes = [node for node in nodes_of_class(scene, "vtkMRMLScalarVolumeNode") if _is_input(node)]
     if len(volumes) == 1:
