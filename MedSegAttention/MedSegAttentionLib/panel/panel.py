@@ -62,12 +62,9 @@ class Panel(VTKObservationMixin):
         self._installation.enter()
         if not parameterNode.inputVolume:
             try:
-                volume = self.logic.activeVolume()
+                parameterNode.inputVolume = self.logic.activeVolume()
             except InputError as error:  # none or several: the user chooses
                 logger.debug("no volume chosen: %s", error)
-                return
-            if volume.GetClassName() in self.ui.inputVolumeSelector.nodeTypes:  # a label map may be shown
-                parameterNode.inputVolume = volume
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Show and edit this parameter node; None to let go of the present one."""
