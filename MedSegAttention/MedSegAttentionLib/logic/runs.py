@@ -23,6 +23,10 @@ from ..setup import dependencies
 from .segment_handle import SegmentHandle, SegmentResult
 
 
+IDLE_SETTING, IDLE_SECONDS = "MedSegAttention/WorkerIdleSeconds", 60.0
+"""Of the user's settings: after so long without a run the worker process gives its memory back."""
+
+
 class RunLogic:
     """Part of ``MedSegAttentionLogic``."""
 
@@ -171,7 +175,8 @@ class RunLogic:
                 dependencies.require()
             from MedSegAttentionLib.runner.background import BackgroundRunner
 
-            self._background = BackgroundRunner(shutil.which("PythonSlicer"))
+            idle = slicer.util.settingsValue(IDLE_SETTING, IDLE_SECONDS, converter=float)
+            self._background = BackgroundRunner(shutil.which("PythonSlicer"), idle_seconds=idle)
         return self._background
 
 
