@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from MedSegAttentionLib.commands.segment import attention_choice
-from MedSegAttentionLib.data.errors import UsageError
+from MedSegAttentionLib.data.errors import InputError, UsageError
 from MedSegAttentionLib.inference.settings import DEVICES
 
 logger = logging.getLogger(__name__)
@@ -177,6 +177,8 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.weights is None or arguments.attention is not None:
         raise UsageError("a bundle is made of CONFIG and --weights FILE; --attention goes with --format onnx.")
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.metrics]
+    if not arguments.weights.is_file():
+        raise InputError(f"weights '{arguments.weights}' do not exist; expected best.safetensors of a training run.")
     card = write_bundle(Training(read_config(Path(arguments.source)), arguments.weights, reports), arguments.output)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
     return 0

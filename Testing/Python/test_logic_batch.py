@@ -70,6 +70,13 @@ def test_all_volumes_of_the_scene_go_to_files_and_leave_the_scene_alone(batch, a
     assert (seen[-1].index, seen[-1].count, seen[-1].outcome.status) == (2, 3, "segmented")
 
 
+@pytest.mark.parametrize("output", ["out", None])
+def test_what_is_no_volume_fails_alone(batch, three_volumes, tmp_path, output):
+    outcomes = batch(["T2", three_volumes[0]], output and tmp_path / output)
+    assert [outcome.status for outcome in outcomes] == ["failed", "segmented"]
+    assert "expected a volume node, got str" in str(outcomes[0].error)
+
+
 def test_a_second_batch_skips_what_is_there(batch, three_volumes, tmp_path):
     batch(None, tmp_path / "out")
     again = batch(None, str(tmp_path / "out"))

@@ -52,3 +52,9 @@ def test_only_a_non_linear_transform_changes_the_position(a_scene, a_volume_node
     a_scene.AddNode(bent)
     a_volume_node.SetAndObserveTransformNodeID(bent.GetID())
     assert position_in_image(a_volume_node, (1, 2, 3)) == pytest.approx((-3, -2, -1), abs=1e-3)
+
+
+@pytest.mark.parametrize("wrong", [(0, 0), "x", None, (0, 0, float("nan"))])
+def test_what_is_no_position_is_named(a_volume_node, wrong):
+    with pytest.raises(InputError, match="is no position; expected three finite numbers"):
+        position_in_image(a_volume_node, wrong)

@@ -16,7 +16,7 @@ from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.scene.arrays import to_vtk
 from MedSegAttentionLib.scene.colours import colour_map
-from MedSegAttentionLib.scene.pictures import slice_picture, write_figure
+from MedSegAttentionLib.scene.pictures import draw_figure, slice_picture, write_figure
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import snapshot, world_matrix
@@ -227,3 +227,13 @@ def test_a_run_that_found_nothing_can_be_drawn(a_scene, a_volume_node, a_result)
     np.testing.assert_array_equal(
         plain, slice_picture(a_scene, a_volume_node, 3, segmentation_node=written.segmentation)
     )
+
+
+def test_a_slice_across_few_slices_makes_no_endless_picture(a_scene):
+    node = add_volume(a_scene, VolumeImage(np.arange(2 * 40 * 100.0).reshape(2, 40, 100), geometry("plain"), "thin"))
+    picture = slice_picture(a_scene, node, 20, axis=1, height=64)
+    height, width = picture.shape[:2]
+    assert width <= 3 * 64
+    assert 1 <= height < 64
+    figure = draw_figure([("thin", picture)], (np.zeros((4, 3), np.uint8), 0.0, 1.0, "tau"))
+    assert figure.size[1] >= 200

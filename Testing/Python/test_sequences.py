@@ -169,8 +169,8 @@ def test_what_is_no_sequence_of_images_is_refused(segment, a_scene, a_volume_nod
     transforms.SetDataNodeAtValue(a_scene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), "0")
     for node, words in (
         (empty, "at least one frame, got 'empty'"),
-        (None, "got 'None'"),
-        (a_volume_node, "got 'case 1'"),
+        (None, "no sequence was given"),
+        (a_volume_node, "'case 1' shows no frames"),
         (transforms, "'moves' is a sequence of vtkMRMLLinearTransformNode"),
     ):
         with pytest.raises(InputError, match=words):

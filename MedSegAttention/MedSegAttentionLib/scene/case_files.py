@@ -60,11 +60,11 @@ def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeN
 
     The files lie in the volume's own coordinates, as Slicer saves nodes: a transform above it is not in them.
     """
-    stems = file_names([node.GetName() or "volume" for node in nodes])
+    stems = file_names([_name_of(node) for node in nodes])
     cases = []
     for node, stem in zip(nodes, stems, strict=True):
         save = partial(_save_beside, scene, node, stem, choice)
-        cases.append(Case(node.GetName() or "volume", stem, partial(volume_image, node), save, choice.endings()))
+        cases.append(Case(_name_of(node), stem, partial(volume_image, node), save, choice.endings()))
     return cases
 
 
@@ -77,7 +77,12 @@ def scene_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolume
         write_result(scene, result, node, show=False)
         return {"nodes": round(perf_counter() - begin, 4)}
 
-    return [Case(node.GetName() or "volume", "", partial(volume_image, node), partial(save, node)) for node in nodes]
+    return [Case(_name_of(node), "", partial(volume_image, node), partial(save, node)) for node in nodes]
+
+
+def _name_of(node: object) -> str:
+    """Also of what is no node: reading it says so, as the outcome of that case."""
+    return (node.GetName() if isinstance(node, slicer.vtkMRMLNode) else str(node)) or "volume"
 
 
 def _save_beside(

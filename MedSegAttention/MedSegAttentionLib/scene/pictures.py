@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 VIEW_NAME = "MedSegAttentionPicture"
 MARGIN, TITLE_HEIGHT, BAR_WIDTH = 12, 28, 22
-COLOUR_BAR_ROOM = 110
+COLOUR_BAR_ROOM, LEAST_HEIGHT = 110, 200
+"""Of the colour bar: its width with numbers, and the height it needs beside flat pictures. Pixels."""
+WIDEST = 3
+"""A picture is at most so many times as wide as the height asked for."""
 ColourBar = tuple[np.ndarray, float, float, str]
 """(colours ``[n, 3]`` uint8 from low to high, low, high, label)."""
 
@@ -55,10 +58,11 @@ def slice_picture(
         opacity: of the overlay, 0 to 1.
         segment_opacity: of the segments, 0 to 1.
         window: values shown black and white; None for those of the volume's display node.
-        height: of the picture, pixels; the width follows from the size of the slice in mm.
+        height: of the picture, pixels; the width follows from the size of the slice in mm. A slice more than
+            ``WIDEST`` times as wide as high gets fewer.
 
     Returns:
-        ``[height, W, 3]`` uint8.
+        ``[height or less, W, 3]`` uint8.
 
     Raises:
         InputError: no voxels, or no such slice.
@@ -117,7 +121,7 @@ def draw_figure(panels: Sequence[tuple[str, np.ndarray]], colour_bar: ColourBar 
     if not panels:
         raise InputError("a figure needs at least one panel; expected (title, picture) pairs.")
     room = COLOUR_BAR_ROOM if colour_bar else 0
-    height = max(picture.shape[0] for _, picture in panels)
+    height = max(LEAST_HEIGHT if colour_bar else 0, *(picture.shape[0] for _, picture in panels))
     width = sum(picture.shape[1] + MARGIN for _, picture in panels) + MARGIN + room
     figure = Image.new("RGB", (width, height + TITLE_HEIGHT + MARGIN), "white")
     draw = ImageDraw.Draw(figure)
@@ -151,8 +155,9 @@ def _orient(node: slicer.vtkMRMLSliceNode, image: VolumeImage, axis: int, index:
     size, spacing = image.size, image.spacing
     directions = image.ijk_to_ras[:3, :3] / spacing
     column, row, right, up = _reading_directions(image, axis)
-    pixel = size[row] * spacing[row] / height  # mm
-    width = max(1, round(size[column] * spacing[column] / pixel))
+    wide, high = size[column] * spacing[column], size[row] * spacing[row]  # mm
+    pixel = max(high / height, wide / (WIDEST * height))
+    width, height = max(1, round(wide / pixel)), max(1, round(high / pixel))
     centre = (np.array(size) - 1) / 2
     centre[axis] = index
     matrix = np.eye(4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import slicer
 
 from ..data.errors import InputError
@@ -39,10 +41,24 @@ def position_in_image(volume_node: slicer.vtkMRMLVolumeNode, world: Position) ->
     """A place of the world in the coordinates of :func:`~.volumes.volume_image`.
 
     They are the world's, but for a volume under a non-linear transform, whose image keeps its own coordinates.
+
+    Raises:
+        InputError: ``world`` is not three finite numbers.
     """
+    position = _three_numbers(world)
     transform = volume_node.GetParentTransformNode()
     if transform is None or transform.IsTransformToWorldLinear():
-        return tuple(float(value) for value in world)
+        return position
     local = [0.0, 0.0, 0.0]
-    volume_node.TransformPointFromWorld([float(value) for value in world], local)
+    volume_node.TransformPointFromWorld(position, local)
     return tuple(local)
+
+
+def _three_numbers(world: Position) -> Position:
+    try:
+        right, anterior, superior = (float(value) for value in world)
+    except (TypeError, ValueError):
+        right = anterior = superior = math.nan
+    if not all(map(math.isfinite, (right, anterior, superior))):
+        raise InputError(f"{world!r} is no position; expected three finite numbers (RAS, mm), such as (0, 0, 0).")
+    return right, anterior, superior

@@ -74,8 +74,11 @@ def sequence_of(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLSequenceNode:
     for browser in nodes_of_class(scene, "vtkMRMLSequenceBrowserNode") if scene else []:
         if (sequence := browser.GetSequenceNode(node)) is not None:
             return sequence
-    name = f"volume '{node.GetName()}'" if node is not None else "no volume"
-    raise InputError(f"{name} shows no frames of a sequence; expected one that a sequence browser plays.")
+    if node is None:
+        raise InputError("no sequence was given; expected a sequence, or a volume that a sequence browser plays.")
+    raise InputError(
+        f"volume '{node.GetName()}' shows no frames of a sequence; expected one that a sequence browser plays."
+    )
 
 
 def write_sequences(
