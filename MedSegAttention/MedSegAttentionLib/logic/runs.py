@@ -22,7 +22,6 @@ from ..scene.writing import write_result
 from ..setup import dependencies
 from .segment_handle import SegmentHandle, SegmentResult
 
-
 IDLE_SETTING, IDLE_SECONDS = "MedSegAttention/WorkerIdleSeconds", 60.0
 """Of the user's settings: after so long without a run the worker process gives its memory back."""
 
