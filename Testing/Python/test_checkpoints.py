@@ -70,6 +70,12 @@ def test_a_volume_that_says_nothing_asks_for_a_checkpoint(installed):
         choose_checkpoint("abdomen", a_volume(None, -199))
 
 
+def test_a_colour_picture_is_not_asked_for_its_modality(installed):
+    picture = VolumeImage(np.zeros((1, 4, 5, 3), np.uint8), np.eye(4), "photo")
+    with pytest.raises(InputError, match=r"'photo' is a colour picture.*abdomen-ct-klo-net"):
+        choose_checkpoint("abdomen", picture)
+
+
 def test_a_modality_nothing_was_trained_on_is_named(installed):
     with pytest.raises(InputError, match=r"modality PT.*abdomen-ct-klo-net"):
         choose_checkpoint("abdomen", a_volume("PT", -1000))

@@ -128,6 +128,10 @@ def _installed(checkpoint_id: str) -> list[Path]:
 
 def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
     volume.check_values()
+    if volume.without_alpha().channels not in {card.in_channels for card in cards}:
+        raise InputError(
+            f"'{volume.name}' is a colour picture; this task takes grey volumes ({', '.join(c.id for c in cards)})."
+        )
     modality = volume.modality or ("CT" if volume.array.min() <= CT_MINIMUM else None)
     if matching := [card for card in cards if card.modality == modality]:
         return matching

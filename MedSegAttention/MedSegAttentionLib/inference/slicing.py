@@ -71,11 +71,12 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
     column, row = sorted((index for index in range(3) if index != slice_axis), key=lambda index: anatomical[index])
     # Towards L, P and I is against R, A and S; the order of the slices themselves stays that of the file.
     flips = tuple(bool(directions[anatomical[index], index] > 0) for index in (row, column))
-    return _build(volume, (slice_axis, row, column), (False, *flips), axis)
+    warning = _acquisition_warning(volume, slice_axis) if axis == "auto" else _asked_warning(volume, slice_axis, wanted)
+    return _build(volume, (slice_axis, row, column), (False, *flips), warning)
 
 
 def _build(
-    volume: VolumeImage, axes: tuple[int, int, int], flipped: tuple[bool, bool, bool], requested: str
+    volume: VolumeImage, axes: tuple[int, int, int], flipped: tuple[bool, bool, bool], warning: str | None
 ) -> SlicePlan:
     size, spacing = volume.size, volume.spacing
     index_to_ijk = np.zeros((4, 4))
@@ -89,15 +90,31 @@ def _build(
         shape=tuple(size[axis] for axis in axes),
         spacing=tuple(spacing[axis] for axis in axes),
         to_ras=volume.ijk_to_ras @ index_to_ijk,
-        warning=_acquisition_warning(volume, axes[0]) if requested == "auto" else None,
+        warning=warning,
+    )
+
+
+def _acquired_along(volume: VolumeImage) -> int | None:
+    """The axis that the volume was plainly acquired along: spacing largest there and at least twice; else None."""
+    coarse = int(np.argmax(volume.spacing))
+    others = [volume.spacing[index] for index in range(3) if index != coarse]
+    return coarse if volume.spacing[coarse] >= 2 * max(others) else None
+
+
+def _asked_warning(volume: VolumeImage, slice_axis: int, wanted: int) -> str | None:
+    """A sentence when the user asked for slices that are neither what the network knows nor what was acquired."""
+    if slice_axis in (wanted, _acquired_along(volume)) or volume.size[slice_axis] == 1:
+        return None
+    return (
+        f"'{volume.name}' is cut along axis {AXIS_NAMES[slice_axis]} as asked, but the network was trained on slices "
+        f"along axis {AXIS_NAMES[wanted]}; the result may be poor. Use axis 'auto' for those."
     )
 
 
 def _acquisition_warning(volume: VolumeImage, slice_axis: int) -> str | None:
-    """A sentence when the volume was plainly acquired along another axis: spacing largest there and at least twice."""
-    coarse = int(np.argmax(volume.spacing))
-    others = [volume.spacing[index] for index in range(3) if index != coarse]
-    if coarse == slice_axis or volume.size[slice_axis] == 1 or volume.spacing[coarse] < 2 * max(others):
+    """A sentence when the volume was plainly acquired along another axis."""
+    coarse = _acquired_along(volume)
+    if coarse in (None, slice_axis) or volume.size[slice_axis] == 1:
         return None
     return (
         f"'{volume.name}' was acquired along axis {AXIS_NAMES[coarse]} ({volume.spacing[coarse]:.2f} mm between slices)"
