@@ -12,12 +12,11 @@ import slicer
 
 from ..data.errors import InputError
 from ..data.result import RunProgress
-from ..inference.settings import RunSettings
 from ..runner.batch import BatchProgress, Outcome, Request, run_batch
 from ..scene.case_files import FileChoice, image_case, node_cases, scene_cases
 from ..scene.sequences import frame_images, sequence_of, write_sequences
 from ..scene.volumes import input_volumes
-from .runs import RunLogic, map_names
+from .runs import RunLogic, run_settings
 
 
 @dataclass(frozen=True)
@@ -157,21 +156,10 @@ class BatchLogic(RunLogic):
         device: str,
         attention: bool | tuple[str, ...],
         whileWaiting: Callable[[], None] | None,
-        *,
-        attentionGrid: str = "native",
-        axis: str = "auto",
-        batchSize: int | None = None,
-        force: bool = False,
+        **options: Any,
     ) -> Request:
         """The choices of :meth:`segment` as the runner takes them."""
-        settings = RunSettings(
-            device=device,
-            batch_size=batchSize,
-            attention=map_names(attention),
-            attention_grid=attentionGrid,
-            axis=axis,
-            force=force,
-        )
+        settings = run_settings(device, attention, **options)
         if whileWaiting is None:
             return Request(self._inference().run, task, checkpoint, settings)
         run = partial(self._backgroundRunner().run, while_waiting=whileWaiting)

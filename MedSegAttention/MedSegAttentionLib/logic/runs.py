@@ -93,14 +93,7 @@ class RunLogic:
         """
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
-        settings = RunSettings(
-            device=device,
-            batch_size=batchSize,
-            attention=map_names(attention),
-            attention_grid=attentionGrid,
-            axis=axis,
-            force=force,
-        )
+        settings = run_settings(device, attention, attentionGrid, axis, batchSize, force)
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
             run = self._backgroundRunner().start(volume_image(volumeNode), **what)
@@ -179,8 +172,15 @@ class RunLogic:
         return self._background
 
 
-def map_names(attention: bool | str | tuple[str, ...]) -> bool | tuple[str, ...]:
-    """What the user gave for ``attention`` as the settings take it; one name alone is a list of one."""
-    if isinstance(attention, bool):
-        return attention
-    return (attention,) if isinstance(attention, str) else tuple(attention)
+def run_settings(
+    device: str,
+    attention: bool | str | tuple[str, ...],
+    attentionGrid: str = "native",
+    axis: str = "auto",
+    batchSize: int | None = None,
+    force: bool = False,
+) -> RunSettings:
+    """The choices of ``MedSegAttentionLogic.segment`` as inference takes them; one map by itself is a list of one."""
+    if not isinstance(attention, bool):
+        attention = (attention,) if isinstance(attention, str) else tuple(attention)
+    return RunSettings(device, batchSize, attention, attentionGrid, axis, force)
