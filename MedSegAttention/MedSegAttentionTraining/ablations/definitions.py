@@ -57,14 +57,14 @@ class Ablation:
 
 
 def _base(task: str, classes: list[str], fit: dict, intensity: dict, augmentation: dict, **more: Any) -> TrainingConfig:
-    """One stage of 12 epochs of 512 slices; a quarter of the cases is kept aside to measure on."""
+    """One stage of 4 epochs of 512 slices; a quarter of the cases is kept aside to measure on."""
     return TrainingConfig(
         checkpoint=f"{task}-ablation",
         task=task,
         network={},
         classes=classes,
         intensity=intensity,
-        stages=[Stage(fit, 12)],
+        stages=[Stage(fit, 4)],
         augmentation=augmentation,
         **{"validation_share": 0.25, "tau_budget": 0.1, **more},
     )
@@ -121,10 +121,8 @@ ABLATIONS: dict[str, Ablation] = {
         "QKV, KV and KV+Pos attention in SETR",
         "Does attention without a query segment as well? The paper's data (UW-Madison) are not to be had.",
         CHAOS_DATA,
-        replace(
-            CHAOS, stages=[Stage({"fit": "spacing", "mm": 2.0, "size": 192}, 20)], learning_rate=5e-4, tau_budget=0.0
-        ),
-        rows=_key_value_rows(name="setr", width=128),
+        replace(CHAOS, stages=[Stage(CHAOS.stages[0].fit, 8)], learning_rate=5e-4, tau_budget=0.0),
+        rows=_key_value_rows(name="setr", width=128, decoder_width=64),
         seeds=3,
     ),
     "kv-conv": Ablation(
