@@ -70,8 +70,14 @@ def _engine() -> ModuleType:
         kept = None if done == count else (0, done - 1)
         return VolumeResult(volume.name, labels, volume.ijk_to_ras, classes, maps, provenance, kept)
 
+    def attention_row(volume, ras, *, checkpoint, map, settings):  # noqa: A002 - the real one's name
+        if volume.name == "hang":
+            time.sleep(1000)
+        shown = AttentionMap("../row", map, "For tests.", (0.0, 0.125))
+        return AttentionVolume(shown, np.full((1, 2, 2), ras[0], np.float32), volume.ijk_to_ras), {"pid": os.getpid()}
+
     engine = ModuleType("MedSegAttentionLib.runner.in_process")
-    engine.run, engine.unload = run, lambda: state.update(loaded=0)
+    engine.run, engine.attention_row, engine.unload = run, attention_row, lambda: state.update(loaded=0)
     return engine
 
 

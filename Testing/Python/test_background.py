@@ -328,3 +328,30 @@ def test_a_caller_that_waits_is_told_how_far_the_run_is_and_may_stop_it(a_backgr
     assert waits
     with pytest.raises(Cancelled, match="nothing was kept"):
         a_background_runner.run(a_volume(), **choice, is_cancelled=lambda: True)
+
+
+def test_the_attention_of_a_position_comes_back(a_background_runner, a_checkpoint, runs):
+    waited = []
+    row, provenance = a_background_runner.attention_row(
+        a_volume(), (1.5, 2, 3), checkpoint=a_checkpoint, map="stage4", while_waiting=lambda: waited.append(1)
+    )
+    assert (row.map.name, row.map.title, row.map.range) == ("../row", "stage4", (0.0, 0.125))
+    assert (row.array == 1.5).all()
+    assert (row.ijk_to_ras == a_volume().ijk_to_ras).all()
+    assert provenance["pid"] != os.getpid()
+    assert waited
+    assert eventually(lambda: list(runs.iterdir()) == [])
+
+
+def test_a_position_is_given_up_when_its_volume_is_gone_and_when_the_worker_dies(make_runner, a_checkpoint):
+    runner = make_runner(patience=Patience(stop=0.5))
+    with pytest.raises(Cancelled):
+        runner.attention_row(a_volume("hang"), (0, 0, 0), checkpoint=a_checkpoint, is_cancelled=lambda: True)
+
+    def kill():
+        for worker in psutil.Process().children():
+            worker.kill()
+
+    with pytest.raises(RunError, match="unexpectedly"):
+        runner.attention_row(a_volume("hang"), (0, 0, 0), checkpoint=a_checkpoint, while_waiting=kill)
+    assert runner.attention_row(a_volume(), (0, 0, 0), checkpoint=a_checkpoint)[0].array.shape == (1, 2, 2)

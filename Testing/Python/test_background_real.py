@@ -13,7 +13,7 @@ import slicer
 from PySide6 import QtCore
 
 from conftest import DIRECTIONS, geometry
-from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, RunError
+from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, InputError, RunError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner import in_process
@@ -82,6 +82,19 @@ def test_an_unlike_volume_is_refused_as_in_this_process(a_warm_runner, tmp_path)
     with pytest.raises(ContractWarning) as there:
         finished(a_warm_runner.start(an_image(), checkpoint=checkpoint)).result()
     assert str(there.value) == str(here.value)
+
+
+def test_the_attention_of_a_position_is_that_of_this_process(a_warm_runner, a_checkpoint):
+    image = an_image("oblique")
+    ras = tuple((image.ijk_to_ras @ [20, 12, 3, 1])[:3])
+    choice = {"checkpoint": a_checkpoint, "map": "stage4", "settings": RunSettings(device="cpu")}
+    expected, provenance = in_process.attention_row(image, ras, **choice)
+    row, told = a_warm_runner.attention_row(image, ras, **choice)
+    assert (row.map, told["attention_row"]) == (expected.map, provenance["attention_row"])
+    assert (row.array == expected.array).all()
+    assert (row.ijk_to_ras == expected.ijk_to_ras).all()
+    with pytest.raises(InputError, match="lies outside"):
+        a_warm_runner.attention_row(image, (9999.0, 0.0, 0.0), **choice)
 
 
 def test_unloading_lets_go_of_the_network(a_checkpoint):

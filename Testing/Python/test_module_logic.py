@@ -224,10 +224,10 @@ def test_starting_slicer_imports_nothing_heavy():
 
 def test_the_fake_runner_has_the_real_one_s_parameters(a_result):
     for name in ("run", "attention_row"):
-        fake, real = (inspect.signature(getattr(runner, name)).parameters for runner in (FakeRunner, in_process))
-        assert [item for item in fake if item not in ("self", "while_waiting")] == list(real)
-    fake, real = (inspect.signature(runner.run).parameters for runner in (FakeRunner, BackgroundRunner))
-    assert set(real) <= set(fake)
+        fake, real, background = (
+            inspect.signature(getattr(runner, name)).parameters for runner in (FakeRunner, in_process, BackgroundRunner)
+        )
+        assert set(fake) == {*real, *background}
 
 
 @pytest.fixture

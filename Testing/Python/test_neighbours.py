@@ -160,13 +160,30 @@ def test_outside_of_the_training_data_the_user_decides(
 def test_a_second_click_meanwhile_and_a_scene_that_closes_do_no_harm(
     a_widget, a_scene, a_runner, a_crosshair, an_application
 ):
-    button = a_widget.ui.rowAtCrosshairButton
-    an_application.during_events = button.click
+    button, label, seen = a_widget.ui.rowAtCrosshairButton, a_widget.ui.neighboursStatusLabel, []
+
+    def click_again():
+        seen.append((button.enabled, label.text))
+        button.enabled = True
+        button.click()
+
+    an_application.during_events = click_again
     button.click()
     assert len(a_runner.calls) == 1
+    assert seen == [(False, "Looking for the neighbours...")]
+    assert button.enabled
+    assert label.text.startswith("Shown: ")
     an_application.during_events = lambda: a_scene.Clear(False)
     button.click()
     assert shown_overlay(a_scene) is None
+    assert label.text == ""
+    assert an_application.shown == []
+
+
+def test_a_panel_left_meanwhile_is_not_touched(a_widget, a_scene, a_runner, a_crosshair, an_application):
+    an_application.during_events = a_widget.exit
+    a_widget.ui.rowAtCrosshairButton.click()
+    assert shown_overlay(a_scene) is not None
     assert a_widget.ui.neighboursStatusLabel.text == ""
 
 

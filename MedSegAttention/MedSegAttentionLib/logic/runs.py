@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ class RunLogic:
         device: str = "auto",
         force: bool = False,
         show: bool = True,
+        whileWaiting: Callable[[], None] | None = None,
     ) -> Any:
         """Where the network looks from one position of a volume: one attention map as a volume of one slice.
 
@@ -133,18 +135,24 @@ class RunLogic:
             device: as in :meth:`segment`.
             force: as in :meth:`segment`.
             show: show it over the volume.
+            whileWaiting: called all the time while a worker process computes it; None computes it in this one.
 
         Returns:
             ``vtkMRMLScalarVolumeNode`` with raw values.
         """
+        scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         settings = RunSettings(device=device, force=force)
         image = volume_image(volumeNode)
         position = position_in_image(volumeNode, ras)
-        row, provenance = self._inference().attention_row(
-            image, position, task=task, checkpoint=checkpoint, map=map, settings=settings
-        )
-        scene = slicer.mrmlScene
+        if whileWaiting is None:
+            compute = self._inference().attention_row
+        else:
+            waiting = {"while_waiting": whileWaiting, "is_cancelled": lambda: volumeNode.GetScene() is not scene}
+            compute = partial(self._backgroundRunner().attention_row, **waiting)
+        row, provenance = compute(image, position, task=task, checkpoint=checkpoint, map=map, settings=settings)
+        if volumeNode.GetScene() is not scene:
+            raise Cancelled(f"volume '{image.name}' left the scene meanwhile; nothing was written.")
         with unchanged_on_error(scene):
             node = write_attention(scene, row, volumeNode, provenance)
             if show:

@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..data.card import Card
-from ..data.errors import ContractWarning, MedSegAttentionError
+from ..data.errors import Cancelled, ContractWarning, MedSegAttentionError
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, provenance_of
 from ..scene.overlays import remove_overlay
 from ..scene.positions import Position, crosshair_position, point_position
@@ -22,10 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class NeighboursSection(Section):
-    """Connects the lower widgets of ``Attention.ui`` with ``MedSegAttentionLogic.attentionRow``.
-
-    It runs in this process, since it computes a single slice.
-    """
+    """Connects the lower widgets of ``Attention.ui`` with ``MedSegAttentionLogic.attentionRow``."""
 
     def __init__(self, ui: Any, logic: Any) -> None:
         """Args: ui: the widgets by name; logic: a ``MedSegAttentionLogic``."""
@@ -60,7 +57,7 @@ class NeighboursSection(Section):
         entries = [(_("{stage} ({map})").format(stage=stage, map=title), stage) for stage, title in stages.items()]
         fill(ui.neighbourStageComboBox, entries, parameters.neighbourStage if parameters else "")
         ui.neighbourStageComboBox.enabled = bool(entries)
-        possible = bool(entries) and self._subject()[0] is not None
+        possible = bool(entries) and self._subject()[0] is not None and not self._computing
         ui.rowAtCrosshairButton.enabled = possible
         ui.rowAtPointButton.enabled = possible and parameters.pointList is not None
 
@@ -95,12 +92,17 @@ class NeighboursSection(Section):
         """Compute and show the row of a position; where it cannot be, say why."""
         if self._computing or not self._parameters:
             return
-        self._computing = True
+        self._computing, status = True, self._ui.neighboursStatusLabel.text
+        self._setStatus(_("Looking for the neighbours..."))
         try:
             position = find()
             row = self._computeOrAsk(position)
             if row is not None:
-                self._replace(row, position)
+                self._keepAlone(row)
+                status = _("Shown: the neighbours of {position}.").format(position=_positionText(position))
+        except Cancelled:  # the volume is gone, and the user knows
+            logger.debug("no attention row", exc_info=True)
+            status = ""
         except MedSegAttentionError as error:
             slicer.util.errorDisplay(str(error))
         except Exception as error:
@@ -109,6 +111,12 @@ class NeighboursSection(Section):
             slicer.util.errorDisplay(text, detailedText=traceback.format_exc())
         finally:
             self._computing = False
+            self._setStatus(status)
+
+    def _setStatus(self, text: str) -> None:
+        if self._parameters:  # else the panel was left meanwhile, or closed
+            self._ui.neighboursStatusLabel.text = text
+            self._update()
 
     def _computeOrAsk(self, position: Position) -> Any:
         """The row; where the volume is not what the checkpoint was trained on, only if the user wants it, else None."""
@@ -121,28 +129,26 @@ class NeighboursSection(Section):
             return self._compute(position, force=True)
 
     def _compute(self, position: Position, force: bool = False) -> Any:
-        with slicer.util.WaitCursor():  # lets Slicer handle its events: the scene may close
-            if not self._parameters:
-                return None
-            volume, task, checkpoint = self._subject()
-            return self._logic.attentionRow(
-                volume,
-                position,
-                task,
-                self._ui.neighbourStageComboBox.itemData(self._ui.neighbourStageComboBox.currentIndex),
-                checkpoint,
-                device=self._parameters.device.value,
-                force=force,
-            )
+        if not self._parameters:  # left while the user was asked
+            return None
+        volume, task, checkpoint = self._subject()
+        return self._logic.attentionRow(
+            volume,
+            position,
+            task,
+            self._ui.neighbourStageComboBox.itemData(self._ui.neighbourStageComboBox.currentIndex),
+            checkpoint,
+            device=self._parameters.device.value,
+            force=force,
+            whileWaiting=slicer.app.processEvents,
+        )
 
-    def _replace(self, row: Any, position: Position) -> None:
-        """Keep the new row alone, unless the user gave the one before a name of its own."""
+    def _keepAlone(self, row: Any) -> None:
+        """Let the new row take the place of the one before, unless the user gave that a name of its own."""
         scene, before = slicer.mrmlScene, self._row
         if before is not None and scene.IsNodePresent(before) and before.GetName() == row.GetName():
             remove_overlay(scene, before)
         self._row = row
-        text = _("Shown: the neighbours of {position}.").format(position=_positionText(position))
-        self._ui.neighboursStatusLabel.text = text
 
 
 def _positionText(position: Position) -> str:

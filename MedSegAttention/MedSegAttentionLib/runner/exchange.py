@@ -1,8 +1,8 @@
 """What passes between the worker process and the one that started it.
 
-Messages are JSON objects, one a line: requests (``run``, ``cancel``) on the worker's stdin, events (``ready``,
-``started``, ``slice``, ``done``, ``error``, ``unloaded``) on its private copy of stdout. Arrays are ``.npy`` files in
-the folder of the run, mapped into the memory of both.
+Messages are JSON objects, one a line: requests (``run``, ``row``, ``cancel``) on the worker's stdin, events (``ready``,
+``started``, ``slice``, ``done``, ``row``, ``error``, ``unloaded``) on its private copy of stdout. Arrays are ``.npy``
+files in the folder of the run, mapped into the memory of both.
 """
 
 from __future__ import annotations
@@ -61,9 +61,13 @@ def write_array(path: Path, array: np.ndarray) -> None:
         ) from error
 
 
-def write_inputs(folder: Path, volume: VolumeImage) -> None:
-    """Write the voxels, and room for the labels; raises :class:`RunError` when there is no room on the disk."""
+def write_volume(folder: Path, volume: VolumeImage) -> None:
+    """Write the voxels; raises :class:`RunError` when there is no room on the disk."""
     write_array(folder / VOLUME_FILE, volume.array)
+
+
+def write_room_for_labels(folder: Path, volume: VolumeImage) -> None:
+    """Write the file that :func:`open_labels` maps, all zeros; raises as :func:`write_volume`."""
     write_array(folder / LABELS_FILE, np.broadcast_to(np.uint8(0), volume.array.shape[:3]))
 
 
@@ -81,6 +85,19 @@ def run_request(folder: Path, volume: VolumeImage, checkpoint: Path, settings: R
         "checkpoint": str(checkpoint),
         "settings": asdict(settings),
     }
+
+
+def row_request(
+    folder: Path,
+    volume: VolumeImage,
+    checkpoint: Path,
+    settings: RunSettings,
+    ras: tuple[float, float, float],
+    map_name: str,
+) -> dict[str, Any]:
+    """The request for the attention of one position of the volume written to ``folder``."""
+    point = {"ras": [float(value) for value in ras], "map": map_name}
+    return run_request(folder, volume, checkpoint, settings) | {"request": "row"} | point
 
 
 def requested_volume(request: dict[str, Any]) -> VolumeImage:
@@ -110,15 +127,10 @@ def run_start(event: dict[str, Any]) -> RunStart:
 
 def done_event(folder: Path, result: VolumeResult) -> dict[str, Any]:
     """Write the attention of ``result`` to ``folder`` and describe the rest; its labels are there already."""
-    attention = []
-    for number, item in enumerate(result.attention.values()):
-        file = f"attention-{number}.npy"
-        write_array(folder / file, item.array)
-        attention.append({"map": asdict(item.map), "file": file, "ijk_to_ras": item.ijk_to_ras.tolist()})
     return {
         "event": "done",
         "classes": [asdict(label) for label in result.classes],
-        "attention": attention,
+        "attention": [_write_attention(folder, *item) for item in enumerate(result.attention.values())],
         "provenance": result.provenance,
         "slice_range": result.slice_range,
     }
@@ -126,21 +138,26 @@ def done_event(folder: Path, result: VolumeResult) -> dict[str, Any]:
 
 def read_result(folder: Path, volume: VolumeImage, event: dict[str, Any]) -> VolumeResult:
     """The result that :func:`done_event` described, in memory: ``folder`` is needed no longer."""
-    attention = {}
-    for item in event["attention"]:
-        values = item["map"]
-        attention_map = AttentionMap(**values | {"range": tuple(values["range"])})
-        array = np.load(folder / item["file"])
-        attention[attention_map.name] = AttentionVolume(attention_map, array, np.array(item["ijk_to_ras"], float))
+    attention = [_read_attention(folder, item) for item in event["attention"]]
     return VolumeResult(
         name=volume.name,
         labels=np.load(folder / LABELS_FILE),
         ijk_to_ras=volume.ijk_to_ras,
         classes=_labels(event["classes"]),
-        attention=attention,
+        attention={item.map.name: item for item in attention},
         provenance=event["provenance"],
         slice_range=tuple(event["slice_range"]) if event["slice_range"] else None,
     )
+
+
+def row_event(folder: Path, row: AttentionVolume, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Write the attention of one position to ``folder`` and describe it."""
+    return {"event": "row", "attention": _write_attention(folder, 0, row), "provenance": provenance}
+
+
+def read_row(folder: Path, event: dict[str, Any]) -> tuple[AttentionVolume, dict[str, Any]]:
+    """What :func:`row_event` was given, in memory."""
+    return _read_attention(folder, event["attention"]), event["provenance"]
 
 
 def error_event(error: Exception, details: str) -> dict[str, Any]:
@@ -160,6 +177,17 @@ def error_of(event: dict[str, Any]) -> MedSegAttentionError:
         f"Segmentation failed: {event['type']}: {event['message']}. Run again; if it fails again, report the details.",
         event["traceback"],
     )
+
+
+def _write_attention(folder: Path, number: int, item: AttentionVolume) -> dict[str, Any]:
+    file = f"attention-{number}.npy"  # its own name, which comes from a card, may be no name for a file
+    write_array(folder / file, item.array)
+    return {"map": asdict(item.map), "file": file, "ijk_to_ras": item.ijk_to_ras.tolist()}
+
+
+def _read_attention(folder: Path, item: dict[str, Any]) -> AttentionVolume:
+    attention_map = AttentionMap(**item["map"] | {"range": tuple(item["map"]["range"])})
+    return AttentionVolume(attention_map, np.load(folder / item["file"]), np.array(item["ijk_to_ras"], float))
 
 
 def _labels(values: list[dict[str, Any]]) -> tuple[Label, ...]:

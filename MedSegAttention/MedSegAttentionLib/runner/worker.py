@@ -26,10 +26,10 @@ IDLE_SECONDS = 60.0
 
 
 class Request:
-    """A request to run, and whether it was cancelled since.
+    """A request to compute something, and whether it was cancelled since.
 
     Attributes:
-        message: see :func:`~.exchange.run_request`.
+        message: see :func:`~.exchange.run_request` and :func:`~.exchange.row_request`.
         folder: of its arrays.
         cancel: None, ``"discard"`` or ``"keep"``; set by the thread that reads stdin.
     """
@@ -78,7 +78,7 @@ class Worker:
         try:
             for line in self._requests:
                 message = exchange.from_line(line)
-                if message["request"] == "run":
+                if message["request"] in ("run", "row"):
                     self._latest = Request(message)
                     self._waiting.put(self._latest)
                 elif message["request"] == "cancel" and self._latest:
@@ -90,7 +90,8 @@ class Worker:
 
     def _answer(self, request: Request) -> None:
         try:
-            answer = self._run(request)
+            request.raise_if_discarded()
+            answer = self._row(request) if request.message["request"] == "row" else self._run(request)
         except Exception as error:
             answer = exchange.error_event(error, traceback.format_exc())
         self._send(answer)
@@ -106,7 +107,6 @@ class Worker:
             self._send({"event": "slice", "index": finished.index, "count": finished.count})
             request.raise_if_discarded()
 
-        request.raise_if_discarded()
         result = in_process.run(
             exchange.requested_volume(request.message),
             checkpoint=request.message["checkpoint"],
@@ -118,6 +118,18 @@ class Worker:
             labels=exchange.open_labels(request.folder, writable=True),
         )
         return exchange.done_event(request.folder, result)
+
+    def _row(self, request: Request) -> dict[str, Any]:
+        from . import in_process
+
+        row, provenance = in_process.attention_row(
+            exchange.requested_volume(request.message),
+            request.message["ras"],
+            checkpoint=request.message["checkpoint"],
+            map=request.message["map"],
+            settings=exchange.requested_settings(request.message),
+        )
+        return exchange.row_event(request.folder, row, provenance)
 
     def _unload(self) -> None:
         if in_process := sys.modules.get(f"{__package__}.in_process"):

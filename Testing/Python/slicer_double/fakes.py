@@ -145,8 +145,14 @@ class FakeRunner:
         checkpoint: str | None = None,
         map: str = "stage4",  # noqa: A002 - the real one's name
         settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+        is_cancelled: Callable[[], bool] = lambda: False,
+        while_waiting: Callable[[], None] | None = None,
     ) -> tuple[AttentionVolume, dict[str, Any]]:
         self.calls.append({"ras": ras, "task": task, "checkpoint": checkpoint, "map": map, "settings": settings})
+        if while_waiting:
+            while_waiting()
+        if is_cancelled():
+            raise Cancelled("stopped; nothing was kept.")
         return next(iter(self.result.attention.values())), self.result.provenance
 
 
