@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import pytest
+from PIL import Image
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from MedSegAttentionLib.files.reading import read_volume
@@ -43,7 +44,7 @@ def main() -> None:
             run(widget.ui, application)
             dress(widget.parent)
             lay_out(widget.parent)
-            columns(widget.parent, widget.ui.attentionCollapsibleButton).save(str(output), quality=0)  # smallest
+            save(columns(widget.parent, widget.ui.attentionCollapsibleButton), output)
         finally:
             widget.cleanup()
             widget.ui.inputVolumeSelector.setMRMLScene(None)
@@ -51,7 +52,7 @@ def main() -> None:
 
 def use_font() -> None:
     """Write with the font that comes with matplotlib, so that the picture is the same on every machine."""
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    path = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     number = QtGui.QFontDatabase.addApplicationFont(str(path))
     QtWidgets.QApplication.setFont(QtGui.QFont(QtGui.QFontDatabase.applicationFontFamilies(number), 9))
 
@@ -64,6 +65,7 @@ def run(ui: Any, application: Any) -> None:
     while ui.applyButton.text == "Cancel":
         application.processEvents()
         time.sleep(0.01)
+    ui.batchCollapsibleButton.collapsed = False  # closed at first; here it fills the second column
     if failed := [text for function, text in application.shown if function == "errorDisplay"]:
         raise RuntimeError(failed[0])
 
@@ -92,6 +94,14 @@ def columns(panel: QtWidgets.QWidget, second: QtWidgets.QWidget) -> QtGui.QImage
         painter.drawPixmap(column * WIDTH, 0, part)
     painter.end()
     return picture.toImage()
+
+
+def save(picture: QtGui.QImage, path: Path) -> None:
+    """Write a PNG file of few colours, a third as large as one of all."""
+    picture.save(str(path))
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ def test_no_text_is_cut_off_and_both_columns_are_whole(a_finished_panel):
     panel, ui = a_finished_panel.parent, a_finished_panel.ui
     dress(panel)
     lay_out(panel)
+    assert panel.width == WIDTH  # else something needs more
     kinds = (QtWidgets.QLabel, QtWidgets.QPushButton, QtWidgets.QCheckBox)
     texts = [widget for kind in kinds for widget in shown(panel, kind)]
     assert len(texts) > 20

@@ -1,6 +1,7 @@
 """Looks of the CTK and MRML widgets, for pictures of the panel; the tests of what the panel does need none.
 
-The stand-ins draw nothing. :func:`dress` gives each what the real one consists of in Qt, as its state is at that moment.
+The stand-ins draw nothing. :func:`dress` gives each the Qt widgets that the real one consists of, in its state of that
+moment.
 """
 
 from __future__ import annotations
@@ -42,9 +43,7 @@ class SectionTitle(QtCore.QObject):
         whole = QtCore.QRect(option.rect)
         kinds, collapsed = QtWidgets.QStyle.PrimitiveElement, section.collapsed
         option.rect = QtCore.QRect(2 * TITLE_MARGIN, (self.height - 8) // 2, 8, 8)
-        style.drawPrimitive(
-            kinds.PE_IndicatorArrowRight if collapsed else kinds.PE_IndicatorArrowDown, option, painter
-        )
+        style.drawPrimitive(kinds.PE_IndicatorArrowRight if collapsed else kinds.PE_IndicatorArrowDown, option, painter)
         aligned = QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter
         whole.setLeft(5 * TITLE_MARGIN)
         style.drawItemText(painter, whole, aligned, section.palette, section.isEnabled(), section.text)
