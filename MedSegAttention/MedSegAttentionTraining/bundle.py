@@ -19,6 +19,7 @@ from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import InputError
 
 from .config import TrainingConfig
+from .results import data_name
 
 CARDS = Path(__file__).parent / "cards"
 RESEARCH_ONLY = "For research only. Not a medical device: not for diagnosis, treatment or any other clinical use."
@@ -73,8 +74,8 @@ def write_bundle(training: Training, folder: Path) -> Card:
 
 
 def _figures(report: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Data set and split of a report of ``evaluate``, with the figures the card shows."""
-    name = f"{report['data']} ({report['split']})" if report.get("split") else str(report["data"])
+    """Name of the data set of a report of ``evaluate``, and its split unless "test"; the figures the card shows."""
+    name = data_name(report) if report.get("split") in (None, "test") else f"{data_name(report)} ({report['split']})"
     per_class = {label: {key: values[key] for key in ("dice", "hd95")} for label, values in report["per_class"].items()}
     figures = {key: report["mean"][key] for key in ("dice", "iou", "hd95")}
     return name, {"cases": len(report["cases"]), **figures, "hd95_unit": report["hd95_unit"], "per_class": per_class}

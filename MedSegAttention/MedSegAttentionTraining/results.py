@@ -48,7 +48,7 @@ def results_table(results: Path) -> str:
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*/*.json")]
     if not reports:
         raise InputError(f"'{results}' holds no CHECKPOINT/*.json; write them with evaluate --json.")
-    reports.sort(key=lambda report: (report["checkpoint"], "(external)" in _data_name(report), -len(report["cases"])))
+    reports.sort(key=lambda report: (report["checkpoint"], "(external)" in data_name(report), -len(report["cases"])))
     lines = [
         "| checkpoint | tested on | cases | Dice (95 %) | by slice | all pixels | HD95 | by part |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -56,7 +56,7 @@ def results_table(results: Path) -> str:
     for report in reports:
         cells = [
             f"`{report['checkpoint']}`",
-            _data_name(report),
+            data_name(report),
             str(len(report["cases"])),
             _dice(report),
             _other_average(report, "per_slice"),
@@ -68,7 +68,8 @@ def results_table(results: Path) -> str:
     return "\n".join(lines)
 
 
-def _data_name(report: dict[str, Any]) -> str:
+def data_name(report: dict[str, Any]) -> str:
+    """What a reader knows the data set of a report of ``evaluate`` by."""
     return DATA_NAMES.get(report["data"], report["data"])
 
 

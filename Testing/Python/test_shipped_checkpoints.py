@@ -19,6 +19,7 @@ from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 from MedSegAttentionTraining.cases import read_case, read_folder
+from MedSegAttentionTraining.results import data_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "Resources" / "results"
@@ -66,7 +67,8 @@ def test_card_page_and_readme_quote_what_was_measured(checkpoint):
         assert report["weights_sha256"] == card.weights_sha256
         assert report["split"] == "test"
         dice = report["mean"]["dice"]
-        assert card.metrics[f"{report['data']} (test)"]["dice"] == dice
+        assert card.metrics[data_name(report)]["dice"] == dice
+        assert f"- {data_name(report)} ({len(report['cases'])} cases)" in page
         assert f"{dice:.3f}" in page
         assert f"{dice:.3f}" in readme
         for name, figures in report["per_class"].items():

@@ -14,6 +14,7 @@ from .pythonqt import WIDGETS
 from .widgets import STAND_INS, StandIn
 
 FORM_ROLES = {"0": QtWidgets.QFormLayout.ItemRole.LabelRole, "1": QtWidgets.QFormLayout.ItemRole.FieldRole}
+MARGINS = ("leftMargin", "topMargin", "rightMargin", "bottomMargin")
 SPANNING = QtWidgets.QFormLayout.ItemRole.SpanningRole
 VALUES = {
     "string": lambda value: value.text or "",
@@ -77,6 +78,7 @@ def _set_property(widget: Any, entry: ET.Element) -> None:
 
 def _fill(layout: Any, element: ET.Element, parent: Any, widgets: dict[str, Any]) -> None:
     layout.setObjectName(element.get("name"))
+    _set_margins(layout, {entry.get("name"): VALUES[entry[0].tag](entry[0]) for entry in element.findall("property")})
     for item in element.findall("item"):
         content = item[0]
         if content.tag == "spacer":
@@ -90,6 +92,13 @@ def _fill(layout: Any, element: ET.Element, parent: Any, widgets: dict[str, Any]
             layout.addWidget(_build(content, parent, widgets), *place)
         else:
             layout.addWidget(_build(content, parent, widgets))
+
+
+def _set_margins(layout: Any, given: dict[str, Any]) -> None:
+    if unknown := set(given) - set(MARGINS):
+        raise RuntimeError(f"layout '{layout.objectName()}': the double knows no {sorted(unknown)}")
+    of_style = layout.contentsMargins()
+    layout.setContentsMargins(*(given.get(side, getattr(of_style, side.removesuffix("Margin"))()) for side in MARGINS))
 
 
 def _connect(widgets: dict[str, Any], connection: dict[str, str]) -> None:
