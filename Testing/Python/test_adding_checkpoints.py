@@ -65,6 +65,7 @@ def refused(source: str | Path, own: Path, *words: str) -> None:
         add_checkpoint(source)
     for word in words:
         assert word in str(caught.value)
+    assert ".adding-" not in str(caught.value)  # a folder that the user never saw
     assert not own.exists() or list(own.iterdir()) == []
 
 
@@ -106,7 +107,7 @@ def test_one_that_is_there_already_is_not_replaced(a_checkpoint, own):
         ({"id": "Prostate-Net"}, ["small letters"]),
         ({"id": "brain-net", "task": "brain"}, ["brain", "prostate, skin, polyp, abdomen"]),
         ({"id": "prostate-klo-net"}, ["ships with the extension", "another ID"]),
-        ({"weights_sha256": "0" * 64}, ["damaged or altered"]),
+        ({"weights_sha256": "0" * 64}, [f"{ID}/models/model.safetensors", "damaged or altered"]),
         ({"labels": []}, ["not a valid checkpoint card", "labels"]),
         ({"limits": "none"}, ["limits", "expected list"]),
         ({"training_data": ["x"]}, ["training_data"]),

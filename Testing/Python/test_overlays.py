@@ -226,3 +226,13 @@ def test_a_saved_scene_opens_with_the_same_display(a_scene, an_overlay, tmp_path
     assert not display.legend(node).GetVisibility()
     assert overlay_opacity(opened, node) == 0.8
     np.testing.assert_allclose(picture(opened, node), before, atol=1)
+
+
+def test_an_empty_view_is_fitted_and_no_node_is_left_behind(a_scene, a_volume_node):
+    view = slice_views(a_scene)[0]
+    slice_node = slicer.vtkMRMLSliceLogic.GetSliceNode(view)
+    before, nodes = slice_node.GetFieldOfView(), a_scene.GetNumberOfNodes()
+    show_overlay(a_scene, None, a_volume_node)
+    assert slice_node.GetFieldOfView() != before
+    assert a_scene.GetNumberOfNodes() == nodes
+    assert view.GetBackgroundVolumeID() == a_volume_node.GetID()

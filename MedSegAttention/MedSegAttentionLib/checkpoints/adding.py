@@ -77,9 +77,12 @@ def add_checkpoint(
             copy = Path(workshop) / "checkpoint"
             with _opened(archive, str(source)) as files:
                 _take_over(files, copy, str(source))
-            card = _checked(copy, place)
-            if check:
-                check(copy)
+            try:
+                card = _checked(copy, place)
+                if check:
+                    check(copy)
+            except CheckpointError as error:  # the user knows the source, not the copy
+                raise CheckpointError(str(error).replace(str(copy), str(source))) from error
             copy.rename(place / card.id)
     except OSError as error:
         raise CheckpointError(

@@ -169,4 +169,7 @@ def _fit(scene: slicer.vtkMRMLScene, view: slicer.vtkMRMLSliceCompositeNode) -> 
     logic.SetMRMLScene(scene)
     logic.SetSliceNode(slice_node)  # which also finds the view's composite node
     logic.FitSliceToBackground()
+    made = (logic.GetSliceModelNode(), logic.GetSliceModelDisplayNode(), logic.GetSliceModelTransformNode())
     logic.SetMRMLScene(None)
+    for node in made:  # the slice in the 3D view, which the application's own logic of the view has made before
+        scene.RemoveNode(node)
