@@ -16,7 +16,7 @@ BENCHMARKS = ("networks", "scan", "attention", "zoo")
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Add prepare, train, evaluate, export, complexity, benchmark, ablate and results."""
+    """Add prepare, train, evaluate, reliability, export, complexity, benchmark, ablate and results."""
     _add_prepare(commands)
     train = commands.add_parser("train", help="train a network; goes on where an earlier run stopped")
     train.add_argument("config", type=Path, help="JSON file, see MedSegAttentionTraining/configs")
@@ -38,6 +38,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--json", type=Path, metavar="FILE")
     evaluate.add_argument("--csv", type=Path, metavar="FILE")
     evaluate.set_defaults(run=_evaluate)
+    _add_reliability(commands)
 
     _add_export(commands.add_parser("export", help="write a trained network as a checkpoint, or a checkpoint as ONNX"))
 
@@ -69,6 +70,23 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
     results = commands.add_parser("results", help="write the README's table of results from the reports of evaluate")
     results.set_defaults(run=_results)
+
+
+def _add_reliability(commands: argparse._SubParsersAction) -> None:
+    reliability = commands.add_parser(
+        "reliability",
+        help="calibration of a checkpoint, and whether its tau maps mark boundaries or errors",
+        description="Fits the temperature on the selection part of split train and measures on split test. Writes "
+        "reliability/CHECKPOINT.json and the pages over all of these; without --checkpoint the pages alone.",
+    )
+    reliability.add_argument("--checkpoint", metavar="ID|FOLDER")
+    reliability.add_argument("--data", type=Path, metavar="FOLDER", help="with the cases it was trained on")
+    reliability.add_argument("--splits", type=Path, metavar="CSV", help="splits train and test of the folder")
+    reliability.add_argument("--config", type=Path, metavar="CONFIG", help="of the training, if not the one of its ID")
+    reliability.add_argument("--cases", type=int, metavar="N", help="at most N of either part, evenly spread")
+    reliability.add_argument("--results", type=Path, metavar="DIR", help="folder for files, pages and figures")
+    reliability.add_argument("--device", choices=DEVICES, default="auto")
+    reliability.set_defaults(run=_reliability)
 
 
 def _add_ablate(commands: argparse._SubParsersAction) -> None:
@@ -165,6 +183,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     logger.info("mean over %d cases: %s", len(report["cases"]), json.dumps(report["mean"]))
     for name, figures in report["per_class"].items():
         logger.info("%s: %s", name, json.dumps(figures))
+    return 0
+
+
+def _reliability(arguments: argparse.Namespace) -> int:
+    from .reliability import measure_reliability
+    from .reliability_report import write_pages, write_report
+    from .results import ABLATION_RESULTS
+
+    wanted = (arguments.checkpoint, arguments.data, arguments.splits)
+    if any(wanted) and not all(wanted):
+        raise UsageError("--checkpoint, --data and --splits belong together; expected all, or none to write the pages.")
+    if arguments.cases is not None and arguments.cases < 1:
+        raise UsageError(f"--cases {arguments.cases} is not possible; expected 1 or more.")
+    results = arguments.results or ABLATION_RESULTS
+    if arguments.checkpoint:
+        report = measure_reliability(*wanted, config=arguments.config, limit=arguments.cases, device=arguments.device)
+        write_report(report, results)
+    logger.info("wrote %s", ", ".join(map(str, write_pages(results))))
     return 0
 
 

@@ -1,0 +1,216 @@
+"""The pages ``calibration`` and ``tau``, from the JSON files that ``reliability`` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedSegAttentionLib.data.errors import InputError
+
+from .results import DATA_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Report = dict[str, Any]
+CLEAR = 0.3
+"""Mean correlation from which on a map is said to mark something, see :data:`TAU_RULES`."""
+PAIRS = {
+    "tau_distance": "tau, distance",
+    "entropy_distance": "entropy, distance",
+    "tau_error": "tau, error",
+    "entropy_error": "entropy, error",
+    "tau_entropy": "tau, entropy",
+    "tau_foreground": "tau, foreground",
+}
+RULES = """\
+* On the canvas of the network, slice by slice, before post-processing, padding left out; all slices of a case.
+* Distances are within the slice, in mm, or in pixels of the canvas where the data give no true spacing.
+"""
+CALIBRATION_RULES = """\
+* ECE: expected calibration error of the largest probability, 15 equally wide bins, over all pixels of all cases: 0
+  where of the pixels called with 80 % four in five are right, and so on. Most pixels are easy background, hence
+  beside it that near the boundary: within 5 mm or pixels of one of the reference or of the segmentation.
+* The temperature divides the logits; it minimises the negative log likelihood (NLL) over all pixels of the training
+  cases that were kept aside to choose the epoch. Above 1: the network was too sure. No label changes by it.
+* In brackets: 95 % bootstrap interval over the test cases of the ECE after less the ECE before; rough for few cases.
+"""
+TAU_RULES = """\
+* Spearman's correlation over the cells of a map, case by case; mean over the cases with its 95 % bootstrap interval.
+  What a cell covers is averaged over its pixels. Slices without a boundary in the reference are left out, and cases in
+  which a quantity is the same everywhere (an error of 0).
+* Distance: to the nearest boundary of the reference; what is high at boundaries has a correlation below 0. Error: the
+  share of pixels with the wrong label. Foreground: the share of pixels of any class.
+* Entropy: of the prediction's probabilities, without temperature; every network gives it at no cost.
+* "marks" asks for a mean of 0.3 (Cohen's "medium") and an interval that leaves out 0.
+"""
+
+
+def write_report(report: Report, results: Path) -> None:
+    """Write ``results/reliability/CHECKPOINT.json``."""
+    path = results / "reliability" / f"{report['checkpoint']}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_pages(results: Path) -> list[Path]:
+    """Write ``calibration`` and ``tau``, each ``.md`` and ``.png``, over all of ``results/reliability/*.json``.
+
+    Returns:
+        The pages; that of tau only where a checkpoint has tau maps.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    paths = sorted((results / "reliability").glob("*.json"))
+    if not paths:
+        raise InputError(f"'{results}/reliability' holds no report; write one with --checkpoint, --data and --splits.")
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    pages = [results / "calibration.md"]
+    pages[0].write_text(calibration_page(reports), encoding="utf-8")
+    _draw(results / "calibration.png", reports, 1, _draw_reliability)
+    if with_tau := [report for report in reports if report["tau"]]:
+        pages.append(results / "tau.md")
+        pages[1].write_text(tau_page(with_tau), encoding="utf-8")
+        _draw(results / "tau.png", with_tau, 2, _draw_tau)
+    return pages
+
+
+def calibration_page(reports: list[Report]) -> str:
+    """The Markdown page: what came out, the table, the figure, the commands and the rules."""
+    heads = ["", "tested on", "test cases", "temperature (cases)", "ECE, all pixels", "ECE near the boundary"]
+    rows = [[*heads, "NLL, all pixels", "NLL near the boundary"]]
+    for report in reports:
+        regions, fit = report["calibration"].values(), report["fit"]
+        cells = [f"`{report['checkpoint']}`", DATA_NAMES.get(report["data"], report["data"]), _count(report["test"])]
+        cells += [f"{fit['temperature']:.2f} ({_count(fit)})", *map(_ece, regions)]
+        rows.append(cells + [_arrow(region, "nll", ".3f") for region in regions])
+    answers = []
+    for region, where in (("all", "over all pixels"), ("boundary", "near the boundary")):
+        changes = {report["checkpoint"]: report["calibration"][region]["change"] for report in reports}
+        lower = [name for name, change in changes.items() if change and change[1] < 0]
+        higher = [name for name, change in changes.items() if change and change[0] > 0]
+        answers.append(f"{where} it lowers the ECE of {_names(lower)}, and raises that of {_names(higher)}")
+    answer = f"Does one temperature help on the test cases (interval of the change without 0)? {'; '.join(answers)}."
+    title = "# Calibration: do the probabilities mean what they say?"
+    return _page(title, answer, rows, "![Reliability diagrams](calibration.png)", reports, CALIBRATION_RULES)
+
+
+def _ece(region: Report) -> str:
+    change = region["change"]
+    return _arrow(region, "ece", ".4f") + (f" ({change[0]:+.4f} to {change[1]:+.4f})" if change else "")
+
+
+def _arrow(region: Report, figure: str, form: str) -> str:
+    return f"{region['before'][figure]:{form}} → {region['after'][figure]:{form}}"
+
+
+def tau_page(reports: list[Report]) -> str:
+    """The Markdown page: what came out, the table, the figure, the commands and the rules."""
+    rows = [["", "test cases", "map", *PAIRS.values()]]
+    for report in reports:
+        for name, found in report["tau"].items():
+            cells = [f"`{report['checkpoint']}`", _count(report["test"]), name]
+            rows.append(cells + [_correlation(found[pair]) for pair in PAIRS])
+    figure = "![Correlations, and mean tau by distance](tau.png)"
+    return _page("# Does tau mark the boundary, or the errors?", tau_answer(reports), rows, figure, reports, TAU_RULES)
+
+
+def tau_answer(reports: list[Report]) -> str:
+    """In which maps tau marks the boundary, the errors or the foreground, and what the entropy does there."""
+    maps = {f"{report['checkpoint']} {name}": found for report in reports for name, found in report["tau"].items()}
+
+    def marked(pair: str, sign: int) -> str:
+        found = {name: [sign * bound for bound in item[pair]["interval"] or [0]] for name, item in maps.items()}
+        names = [name for name in maps if min(found[name]) > 0 and sign * maps[name][pair]["mean"] >= CLEAR]
+        return f"{len(names)} of {len(maps)} maps" + (f" ({', '.join(names)})" if 0 < len(names) < len(maps) else "")
+
+    def marks(pair: str, sign: int) -> str:
+        means = [item[pair]["mean"] for item in maps.values() if item[pair]["mean"] is not None]
+        return f"{marked(pair, sign)}" + (f", mean correlation {min(means):+.2f} to {max(means):+.2f}" if means else "")
+
+    return (
+        f"* Boundary: tau marks it in {marks('tau_distance', -1)}; the entropy of the prediction in "
+        f"{marks('entropy_distance', -1)}.\n"
+        f"* Errors: tau marks them in {marks('tau_error', 1)}; the entropy in {marks('entropy_error', 1)}.\n"
+        f"* Foreground: tau is higher there in {marked('tau_foreground', 1)}, lower in {marked('tau_foreground', -1)}."
+    )
+
+
+def _correlation(found: Report) -> str:
+    if found["mean"] is None:
+        return "-"
+    bounds = found["interval"]
+    return f"{found['mean']:+.2f}" + (f" ({bounds[0]:+.2f} to {bounds[1]:+.2f})" if bounds else "")
+
+
+def _page(title: str, answer: str, rows: list[list[str]], figure: str, reports: list[Report], rules: str) -> str:
+    table = [f"| {' | '.join(cells)} |" for cells in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+    commands = [
+        f"python -m MedSegAttentionLib reliability --checkpoint {report['checkpoint']} --data DATA/{report['data']} "
+        "--splits DATA/splits.csv" + (f" --cases {report['limit']}" if report["limit"] else "")
+        for report in reports
+    ]
+    link = "Every figure: [reliability](reliability)."
+    return "\n".join(
+        [title, "", answer, "", *table, "", figure, "", link, "", "```", *commands, "```", "", RULES + rules]
+    )
+
+
+def _count(part: Report) -> str:
+    """Number of cases, and of how many where some were left out."""
+    return str(part["cases"]) if part["cases"] == part["of"] else f"{part['cases']} of {part['of']}"
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _draw(png: Path, reports: list[Report], rows: int, draw: Callable[[list[Axes], Report], None]) -> None:
+    """A column of ``rows`` panels for each report."""
+    from matplotlib.figure import Figure  # drawn without pyplot: no window system, no global figures
+
+    figure = Figure(figsize=(0.5 + 3.6 * len(reports), 3.6 * rows), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, len(reports), squeeze=False)
+    for column, report in enumerate(reports):
+        panels[0, column].set_title(report["checkpoint"], fontsize="medium")
+        draw(panels[:, column], report)
+    for row in panels:
+        row[0].legend(fontsize="x-small")
+    figure.savefig(png)
+
+
+def _draw_reliability(panels: list[Axes], report: Report) -> None:
+    """Bins with less than a ten thousandth of the pixels are left out."""
+    (axes,) = panels
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for colour, (region, found) in zip(("tab:blue", "tab:orange"), report["calibration"].items(), strict=True):
+        for style, when in (("o:", "before"), ("o-", "after")):
+            bins = [item for item in found[when]["diagram"] if item["pixels"] >= 1e-4 * found["pixels"]]
+            points = [[item[key] for item in bins] for key in ("confidence", "accuracy")]
+            axes.plot(*points, style, color=colour, markersize=3, label=f"{region}, {when} temperature")
+    axes.set_xlabel("largest probability, mean of the bin")
+    axes.set_ylabel("share of pixels that are right")
+
+
+def _draw_tau(panels: list[Axes], report: Report) -> None:
+    """Correlations as bars; mean tau by distance, without bins of fewer than 30 cells."""
+    bars, curve = panels
+    pairs = list(PAIRS)[:4]
+    for number, (name, found) in enumerate(report["tau"].items()):
+        places = [place + 0.4 * number for place in range(len(pairs))]
+        bars.bar(places, [found[pair]["mean"] or 0.0 for pair in pairs], 0.35, label=name)
+        for place, pair in zip(places, pairs, strict=True):
+            bars.plot([place] * 2, found[pair]["interval"] or [0, 0], color="black")
+        profile = [item for item in found["profile"] if item["cells"] >= 30]
+        curve.plot([item["from"] + 2.5 for item in profile], [item["tau"] for item in profile], ".-", label=name)
+    bars.set_xticks([place + 0.2 for place in range(len(pairs))], [PAIRS[pair].replace(" ", "\n") for pair in pairs])
+    bars.set_ylim(-1, 1)
+    bars.axhline(0, color="grey", linewidth=0.8)
+    bars.set_ylabel("Spearman's correlation, mean over cases")
+    curve.axvline(0, color="grey", linewidth=0.8)
+    curve.set_ylim(0, 1)
+    curve.set_xlabel(f"distance to the boundary ({report['unit']}), inside below 0")
+    curve.set_ylabel("mean tau of the cells")
