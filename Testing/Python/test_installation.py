@@ -192,7 +192,7 @@ def test_requirements_come_through_pip_install_in_older_slicer(monkeypatch, noth
     def version(name):
         if name == "SimpleITK":  # built into older Slicer
             raise installation.metadata.PackageNotFoundError(name)
-        return "1"
+        return "2.8.0"
 
     monkeypatch.setattr(installation.metadata, "version", version)
     old_slicer(monkeypatch, pip_install)
@@ -227,7 +227,23 @@ def test_a_failed_installation_says_what_why_and_what_to_do(monkeypatch, nothing
 
 
 def test_an_installation_that_did_not_help_is_an_error(monkeypatch, nothing_installed):
+    installed = []
     a_torch_extension(monkeypatch, lambda **_: None)
-    old_slicer(monkeypatch, lambda _: None)
-    with pytest.raises(DependencyError, match="torch, monai, safetensors, psutil"):
+    old_slicer(monkeypatch, installed.append)
+    with pytest.raises(DependencyError, match="extension did not install PyTorch"):
         installation.install()
+    assert installed == []  # or pip would have fetched any torch for monai
+    nothing_installed.arrive("torch")
+    with pytest.raises(DependencyError, match="missing: monai, safetensors, psutil"):
+        installation.install()
+
+
+@pytest.mark.parametrize(("version", "good"), [("2.4.1+cu121", False), ("1.13", False), ("2.5.0", True), ("3.0", True)])
+def test_a_torch_that_is_too_old_is_named(monkeypatch, version, good):
+    monkeypatch.setattr(dependencies.metadata, "version", lambda _name: version)
+    problem = dependencies.torch_problem()
+    assert bool(problem) is not good
+    if not good:
+        assert version in problem
+        with pytest.raises(DependencyError, match=r"2\.5 or newer"):
+            installation.plan()

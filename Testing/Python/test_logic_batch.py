@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from command_tools import a_series
 from conftest import geometry
 from MedSegAttentionLib.data.errors import DependencyError, InputError
 from MedSegAttentionLib.data.volume import VolumeImage
@@ -118,10 +119,20 @@ def test_where_results_cannot_go_is_said(batch, three_volumes, tmp_path):
     for output in (None, "", tmp_path / "in"):
         with pytest.raises(InputError, match="another folder"):
             batch(tmp_path / "in", output)
+    with pytest.raises(InputError, match="is no folder"):
+        batch(tmp_path / "absent", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="nothing to segment"):
         batch(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(InputError, match="nothing to segment"):
         batch([], tmp_path / "out")
+
+
+def test_the_folder_of_one_dicom_series_is_a_batch_of_one(batch, a_scene, tmp_path):
+    a_series(tmp_path / "study", "study")
+    (outcome,) = batch(tmp_path / "study", tmp_path / "out", force=True)
+    assert (outcome.case, outcome.status, outcome.error) == ("study", "segmented", None)
+    assert (tmp_path / "out" / "study.seg.nrrd").is_file()
 
 
 def test_cancel_stops_the_batch_and_keeps_what_is_finished(batch, three_volumes, tmp_path):

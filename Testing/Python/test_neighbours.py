@@ -28,7 +28,13 @@ def a_widget(a_volume_node, a_module, open_module, monkeypatch, a_runner):
         a_card("skin-x", "skin"),
     ]
     monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
-    return open_module()
+    widget = open_module()
+
+    def checkpoint_for(_volume, task, wanted=None):
+        return next(card for card in cards if wanted == card.id or (wanted is None and card.task == task))
+
+    monkeypatch.setattr(widget.logic, "checkpointFor", checkpoint_for)
+    return widget
 
 
 @pytest.fixture
@@ -193,3 +199,36 @@ def test_a_closed_panel_computes_nothing(a_widget, a_runner, a_crosshair):
     a_widget.ui.rowAtCrosshairButton.click()
     assert a_runner.calls == []
     assert a_widget.panel._sections[2]._watched == {}
+
+
+@pytest.mark.parametrize("missing", ["packages", "licence"])
+def test_packages_and_licence_are_asked_for_first(
+    a_widget, a_runner, a_crosshair, monkeypatch, an_application, missing
+):
+    if missing == "packages":
+        monkeypatch.setattr(a_widget.panel._installation, "ready", lambda: False)
+    else:
+        an_application.settings.clear()
+        an_application.confirms = False
+    a_widget.ui.rowAtCrosshairButton.click()
+    assert a_runner.calls == []
+    assert [function for function, _text in an_application.shown] == ["confirmOkCancelDisplay"] * (missing == "licence")
+
+
+def test_another_stage_s_row_replaces_the_one_before(a_widget, a_scene, a_runner, a_crosshair):
+    a_widget.ui.rowAtCrosshairButton.click()
+    first, attention = shown_overlay(a_scene), a_runner.result.attention
+    ((name, volume),) = attention.items()
+    attention[name] = replace(volume, map=replace(volume.map, title="row of the bottleneck"))
+    a_widget.ui.rowAtCrosshairButton.click()
+    assert "bottleneck" in shown_overlay(a_scene).GetName()
+    assert not a_scene.IsNodePresent(first)
+
+
+def test_stages_of_a_checkpoint_just_added_are_offered(a_widget, monkeypatch):
+    added = replace(a_card("skin-x", "skin"), attention=MAPS[:2])
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: [added])
+    a_widget.ui.taskComboBox.setCurrentIndex(1)
+    assert entries(a_widget.ui.neighbourStageComboBox) == []
+    a_widget.panel._onCheckpointsChanged()
+    assert entries(a_widget.ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)"]

@@ -228,6 +228,19 @@ def test_a_saved_scene_opens_with_the_same_display(a_scene, an_overlay, tmp_path
     np.testing.assert_allclose(picture(opened, node), before, atol=1)
 
 
+def test_the_map_of_another_image_does_not_stay_over_this_one(a_scene, an_overlay, a_volume_node):
+    other, pet = (a_scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in ("other", "PET"))
+    show_overlay(a_scene, None, other)
+    assert shown_overlay(a_scene) is None
+    show_overlay(a_scene, an_overlay, a_volume_node)
+    show_overlay(a_scene, None, a_volume_node)  # its own image: left alone
+    assert shown_overlay(a_scene) is an_overlay
+    for view in slice_views(a_scene):
+        view.SetForegroundVolumeID(pet.GetID())
+    show_overlay(a_scene, None, other)
+    assert {view.GetForegroundVolumeID() for view in slice_views(a_scene)} == {pet.GetID()}  # the user's own
+
+
 def test_an_empty_view_is_fitted_and_no_node_is_left_behind(a_scene, a_volume_node):
     view = slice_views(a_scene)[0]
     slice_node = slicer.vtkMRMLSliceLogic.GetSliceNode(view)

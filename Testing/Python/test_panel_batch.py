@@ -47,19 +47,28 @@ def test_a_batch_of_the_scene_goes_into_the_folder(a_widget, a_scene, a_runner, 
 
 def test_without_a_folder_results_go_into_the_scene(a_widget, a_scene):
     a_widget.ui.batchButton.click()
-    assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
+    (segmentation,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    assert a_widget.logic.getParameterNode().result is segmentation
 
 
-def test_a_folder_without_an_output_folder_is_an_error(a_widget, an_application, tmp_path):
+def test_folders_that_are_not_chosen_are_asked_for(a_widget, a_runner, an_application, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.png").write_bytes(b"")  # an image where Slicer was started from
     ui = a_widget.ui
     ui.batchSourceComboBox.setCurrentIndex(1)
+    ui.batchButton.click()
+    assert ui.batchStatusLabel.text == "Choose a folder of images first."
     ui.batchFolderPathLineEdit.currentPath = str(tmp_path)
+    ui.batchButton.click()
+    assert ui.batchStatusLabel.text == "Choose an output folder first."
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
     ui.batchButton.click()
     ((function, text),) = an_application.shown
     assert function == "errorDisplay"
     assert "another folder" in text
     assert ui.batchStatusLabel.text == text
     assert ui.batchButton.text == "Run batch"
+    assert a_runner.calls == []
 
 
 def test_progress_is_shown_and_nothing_else_can_be_started(a_widget, an_application, tmp_path):
@@ -69,7 +78,7 @@ def test_progress_is_shown_and_nothing_else_can_be_started(a_widget, an_applicat
         (ui.batchProgressBar.value, ui.batchButton.text, ui.applyButton.enabled, ui.inputsCollapsibleButton.enabled)
     )
     ui.batchButton.click()
-    assert [item[0] for item in seen] == [0, *(100 * n // 9 for n in range(1, 10)), 100]
+    assert list(dict.fromkeys(item[0] for item in seen)) == [0, *(100 * n // 9 for n in range(1, 10))]
     assert {item[1:] for item in seen} == {("Cancel batch", False, False)}
     assert ui.batchProgressBar.isHidden()
 
@@ -138,6 +147,28 @@ def test_closing_scene_or_panel_during_a_batch_stops_it(end, a_widget, a_scene, 
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
     if end == "reload":
         assert ui.batchProgressBar.value == 33
+
+
+def test_the_chosen_result_is_exported_and_nothing_is_replaced_unasked(a_widget, a_scene, an_application, tmp_path):
+    ui, parameters = a_widget.ui, a_widget.logic.getParameterNode()
+    ui.applyButton.click()
+    first = parameters.result
+    ui.applyButton.click()
+    first.SetName("of patient A")
+    parameters.result = first
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    ui.exportNrrdButton.click()
+    (path,) = tmp_path.iterdir()
+    assert path.name == "of patient A.seg.nrrd"
+    path.write_bytes(b"of patient B")
+    an_application.confirms = False
+    ui.exportNrrdButton.click()
+    assert "Replace it?" in an_application.shown[-1][1]
+    assert path.read_bytes() == b"of patient B"
+    assert ui.batchStatusLabel.text.startswith("Not written")
+    an_application.confirms = True
+    ui.exportNrrdButton.click()
+    assert path.stat().st_size > 1000
 
 
 def test_the_latest_result_is_exported(a_widget, an_application, tmp_path):

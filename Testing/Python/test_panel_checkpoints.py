@@ -221,6 +221,19 @@ def test_a_time_that_cannot_be_measured_is_explained(a_widget, an_application, m
     assert a_widget.ui.estimateTimeButton.enabled
 
 
+@pytest.mark.parametrize("missing", ["packages", "licence"])
+def test_before_measuring_packages_and_licence_are_asked_for(a_widget, an_application, monkeypatch, missing):
+    monkeypatch.setattr(a_widget.logic, "secondsPerSlice", lambda *_: pytest.fail("measured"))
+    if missing == "packages":
+        monkeypatch.setattr(a_widget.panel._installation, "ready", lambda: False)
+    else:
+        an_application.settings.clear()
+        an_application.confirms = False
+    a_widget.ui.estimateTimeButton.click()
+    assert len(an_application.shown) == (missing == "licence")
+    assert a_widget.ui.estimateTimeButton.enabled
+
+
 def test_a_finished_run_tells_the_time(a_widget, a_runner, an_application):
     a_runner.result.provenance.update(
         checkpoint="prostate-x",

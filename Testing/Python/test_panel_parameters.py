@@ -30,6 +30,17 @@ def test_the_only_volume_is_chosen(open_module, a_volume_node):
     assert ui.applyButton.enabled
 
 
+def test_a_volume_that_arrives_later_is_chosen_and_the_next_one_is_not(open_module, a_scene, an_application):
+    ui = open_module().ui
+    first = add_noise(a_scene, "first")
+    an_application.processEvents()
+    assert ui.inputVolumeSelector.currentNode() is first
+    assert ui.applyButton.enabled
+    add_noise(a_scene, "second")
+    an_application.processEvents()
+    assert ui.inputVolumeSelector.currentNode() is first
+
+
 def test_of_several_volumes_none_is_chosen_silently(open_module, a_scene, a_volume_node):
     add_noise(a_scene, "another")
     ui = open_module().ui

@@ -120,9 +120,9 @@ def test_cancel_and_discard_leaves_the_scene_as_it_was(a_widget, a_scene, a_slow
     ui = a_widget.ui
     before = None
     poll_until(a_slow_run, 3)
-    an_application.confirms = False
     ui.applyButton.click()
-    assert an_application.shown == [("confirmYesNoDisplay", "Keep the slices that are finished (3)? No removes them.")]
+    question = "Remove the slices that are finished (3)? No keeps them."
+    assert an_application.shown == [("confirmYesNoDisplay", question)]
     assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
     assert ui.statusLabel.text == "Cancelled; the scene is as it was."
     before = scene_content(a_scene)
@@ -133,8 +133,9 @@ def test_cancel_and_discard_leaves_the_scene_as_it_was(a_widget, a_scene, a_slow
     assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
 
 
-def test_cancel_and_keep_leaves_one_partial_segmentation(a_widget, a_scene, a_slow_run):
+def test_cancel_and_keep_leaves_one_partial_segmentation(a_widget, a_scene, a_slow_run, an_application):
     poll_until(a_slow_run, 3)
+    an_application.confirms = False  # as when the question is closed without an answer
     a_widget.ui.applyButton.click()
     assert a_widget.ui.statusLabel.text == "Stopping after this slice..."
     assert not a_widget.ui.applyButton.enabled

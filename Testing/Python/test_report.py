@@ -66,7 +66,7 @@ def test_a_result_without_attention_a_partial_one_and_a_foreign_one_have_a_page(
     result = replace(a_partial_result, attention={}, ijk_to_ras=image.ijk_to_ras)
     node = write_result(a_scene, result, add_volume(a_scene, image)).segmentation
     write_report(node, tmp_path / "r.png")
-    assert any("Partial" in text and "2-6" in text for text in texts)
+    assert any("Partial" in text and "3 to 7" in text for text in texts)
     node.RemoveAttribute("MedSegAttention.Provenance")
     write_report(node, tmp_path / "r.png")
     assert any("not made by MedSegAttention" in text for text in texts)

@@ -83,12 +83,12 @@ def test_a_whole_installation_has_no_problem(a_shipped_checkpoint, a_process):
 def test_it_works_without_torch_and_says_what_is_missing(a_shipped_checkpoint, a_process, monkeypatch):
     monkeypatch.setattr(self_check, "is_whole", lambda name: name != "torch")
     monkeypatch.setattr(self_check, "run_module", lambda *_args, **_kw: pytest.fail("asked a torch that is not there"))
-    monkeypatch.setattr(self_check, "half_installed_torch", lambda: "")
+    monkeypatch.setattr(self_check, "torch_problem", lambda: "")
     text = as_text(report())
     assert "PROBLEM: torch is not installed" in text
     assert "prostate-klo-net: whole" in text
     assert text.endswith("1 problem(s) found.")
-    monkeypatch.setattr(self_check, "half_installed_torch", lambda: "PyTorch is half installed: delete it")
+    monkeypatch.setattr(self_check, "torch_problem", lambda: "PyTorch is half installed: delete it")
     assert problems(report()) == ["PyTorch is half installed: delete it"]
 
 

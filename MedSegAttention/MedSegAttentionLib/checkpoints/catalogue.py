@@ -139,6 +139,6 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
     if modality is None:
         raise InputError(
             f"'{volume.name}' does not say whether it is CT or MR (no DICOM modality, smallest value "
-            f"{volume.array.min():g}); choose a checkpoint: {choices} (--checkpoint on the command line)."
+            f"{volume.array.min():g}); choose a checkpoint: {choices}."
         )
     raise InputError(f"'{volume.name}' has modality {modality}; checkpoints for this task are: {choices}.")

@@ -59,6 +59,11 @@ def images_in(path: Path) -> list[ImageSource] | None:
     ] or None
 
 
+def sources_in(folder: Path) -> list[ImageSource]:
+    """The images of a folder as :func:`images_in`, or its one DICOM series; empty when it holds none."""
+    return images_in(folder) or (_series_of(folder) if has_series(folder) else [])
+
+
 def _series_of(folder: Path) -> list[ImageSource]:
     """The series of a folder; several are told apart by the end of their UIDs, which does not change."""
     series = series_in(folder)

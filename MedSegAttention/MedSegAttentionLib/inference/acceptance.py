@@ -27,7 +27,7 @@ def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, l
     if warnings and not force:
         raise ContractWarning(
             " ".join(warnings) + " The result may be meaningless. Use another volume or checkpoint, or run anyway "
-            "(--force on the command line, force=True in the console)."
+            "(force)."
         )
     return volume, warnings
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,19 +83,20 @@ class BatchLogic(RunLogic):
         request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
         choice, scene = FileChoice(nifti, report), slicer.mrmlScene
         if isinstance(volumes, (str, Path)):
-            from MedSegAttentionLib.files.cases import images_in
+            from MedSegAttentionLib.files.cases import sources_in
 
-            images = images_in(Path(volumes)) or []
-            cases = [image_case(image.name, image.stem, image.read, choice) for image in images]
+            if not Path(volumes).is_dir():
+                raise InputError(f"'{volumes}' is no folder; expected one of images or DICOM series.")
             if not output or Path(output).resolve() == Path(volumes).resolve():
-                raise InputError(f"output {output!r} cannot take results of folder '{volumes}'; give another folder.")
+                raise InputError(f"output '{output or ''}' cannot take results of '{volumes}'; give another folder.")
+            cases = [image_case(image.name, image.stem, image.read, choice) for image in sources_in(Path(volumes))]
         else:
             nodes = input_volumes(scene) if volumes is None else list(volumes)
             cases = node_cases(scene, nodes, choice) if output else scene_cases(scene, nodes)
         if not cases:
             raise InputError(f"nothing to segment in {volumes or 'the scene'}; expected at least one image.")
         return run_batch(
-            cases,
+            [replace(case, read=_underWaitCursor(case.read), save=_underWaitCursor(case.save)) for case in cases],
             request,
             Path(output) if output else None,
             overwrite=overwrite,
@@ -145,7 +146,7 @@ class BatchLogic(RunLogic):
                     progressCallback(BatchProgress(name, index, len(frames), finished))
 
             results.append(request.result(frame, on_slice=tell, is_cancelled=isCancelled))
-        written = write_sequences(slicer.mrmlScene, sequenceNode, results, show=show)
+        written = _underWaitCursor(write_sequences)(slicer.mrmlScene, sequenceNode, results, show=show)
         provenance = [result.provenance for result in results]
         return SequenceResult(written.browser, written.segmentation, written.attention, provenance)
 
@@ -164,3 +165,13 @@ class BatchLogic(RunLogic):
             return Request(self._inference().run, task, checkpoint, settings)
         run = partial(self._backgroundRunner().run, while_waiting=whileWaiting)
         return Request(run, task, checkpoint, settings)
+
+
+def _underWaitCursor(work: Callable[..., Any]) -> Callable[..., Any]:
+    """``work``, which blocks Slicer for a moment, with the cursor that says so."""
+
+    def waited(*arguments: Any, **options: Any) -> Any:
+        with slicer.util.WaitCursor():
+            return work(*arguments, **options)
+
+    return waited

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -169,10 +168,9 @@ class RunLogic:
         return self._runner
 
     def _backgroundRunner(self) -> Any:
-        """What runs inference in the background. Nothing is imported into Slicer: the worker says what it lacks."""
+        """What runs inference in the background; ``DependencyError`` as above. Nothing is imported into Slicer."""
         if self._background is None:
-            if importlib.util.find_spec("psutil") is None:
-                dependencies.require()
+            dependencies.require()
             from MedSegAttentionLib.runner.background import BackgroundRunner
 
             idle = slicer.util.settingsValue(IDLE_SETTING, IDLE_SECONDS, converter=float)

@@ -1,4 +1,4 @@
-"""The section for many images at once, and for handing on the latest result."""
+"""The section for many images at once, and for handing on a result."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ class BatchSection:
             self.cancel()
             return
         try:
-            if self._parameters() and self._packagesReady():
+            if missing := self._missingFolder():
+                self._setStatus(missing)
+            elif self._parameters() and self._packagesReady():
                 self._setStatus(self._run())
         except MedSegAttentionError as error:
             self._fail(str(error))
@@ -88,20 +90,28 @@ class BatchSection:
             self._fail(_("The batch failed: {error}").format(error=error))
 
     def onExportDicomButton(self, _checked: bool = False) -> None:
-        """Export the latest result as DICOM SEG."""
+        """Export the result as DICOM SEG."""
         self._export(".dcm", self.logic.exportSegmentation)
 
     def onExportNrrdButton(self, _checked: bool = False) -> None:
-        """Export the latest result as a segmentation file."""
+        """Export the result as a segmentation file."""
         self._export(".seg.nrrd", self.logic.exportSegmentation)
 
     def onExportNiftiButton(self, _checked: bool = False) -> None:
-        """Export the latest result as a label map."""
+        """Export the result as a label map."""
         self._export(".nii.gz", self.logic.exportSegmentation)
 
     def onExportReportButton(self, _checked: bool = False) -> None:
-        """Write a page about the latest result."""
+        """Write a page about the result."""
         self._export(".report.png", self.logic.writeReport)
+
+    def _missingFolder(self) -> str:
+        """What the user must choose first, or an empty text."""
+        if self._source() != FOLDER:
+            return ""
+        if not self.ui.batchFolderPathLineEdit.currentPath:
+            return _("Choose a folder of images first.")
+        return "" if self.ui.batchOutputPathLineEdit.currentPath else _("Choose an output folder first.")
 
     def _run(self) -> str:
         """Run, and say how it went."""
@@ -129,6 +139,8 @@ class BatchSection:
                 overwrite=ui.batchOverwriteCheckBox.checked,
                 **choices,
             )
+            if not ui.batchOutputPathLineEdit.currentPath and any(item.status == "segmented" for item in outcomes):
+                parameters.result = self.logic.latestSegmentation()
             return self._report(outcomes)
         except Cancelled:
             return _("Cancelled; the scene is as it was.")
@@ -160,14 +172,19 @@ class BatchSection:
         return "\n".join(lines)
 
     def _export(self, ending: str, write: Callable[[Any, Path], Any]) -> None:
-        """Write the latest result into the output folder, named after its node."""
+        """Write the result chosen under Results, or else the latest, into the output folder, named after its node."""
         folder = self.ui.batchOutputPathLineEdit.currentPath
         if not folder:
             self._setStatus(_("Choose an output folder first."))
             return
         try:
-            node = self.logic.latestSegmentation()
+            parameters = self._parameters()
+            node = parameters.result if parameters and parameters.result else self.logic.latestSegmentation()
             path = Path(folder) / f"{file_names([node.GetName()])[0]}{ending}"
+            question = _("{path} is there already, perhaps of another image. Replace it?").format(path=path)
+            if path.exists() and not slicer.util.confirmOkCancelDisplay(question, _("Export")):
+                self._setStatus(_("Not written: {path} is there already.").format(path=path))
+                return
             write(node, path)
             self._setStatus(_("Wrote {path}").format(path=path))
         except MedSegAttentionError as error:

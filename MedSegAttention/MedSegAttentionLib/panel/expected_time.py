@@ -26,6 +26,7 @@ class ExpectedTime:
         logic: Any,
         parameterNode: Callable[[], Any],
         candidates: Callable[[], list[Card]],
+        ready: Callable[[], bool],
         onMeasured: Callable[[], None],
     ) -> None:
         """Take the button.
@@ -35,11 +36,12 @@ class ExpectedTime:
             logic: measures.
             parameterNode: gives the present one, or None.
             candidates: gives the checkpoints to measure.
+            ready: whether they can run; may ask the user.
             onMeasured: called when a time became known.
         """
         self._button, self._logic = ui.estimateTimeButton, logic
         self._parameterNode, self._candidates, self._onMeasured = parameterNode, candidates, onMeasured
-        self._closed = False
+        self._ready, self._closed = ready, False
         self._button.connect("clicked(bool)", self.onEstimateButton)
 
     def close(self) -> None:
@@ -83,14 +85,18 @@ class ExpectedTime:
         parameters = self._parameterNode()
         if not parameters:
             return
-        device = parameters.device.value
+        try:
+            if self._ready():
+                self._measure(parameters.device.value)
+        except MedSegAttentionError as error:
+            slicer.util.errorDisplay(str(error))
+
+    def _measure(self, device: str) -> None:
         self._button.enabled, self._button.text = False, _("Measuring...")
         try:
             for card in self._candidates():
                 seconds = inBackground(lambda name=card.id: self._logic.secondsPerSlice(name, device))
                 self._store(card.id, card.version, device, seconds)
-        except MedSegAttentionError as error:
-            slicer.util.errorDisplay(str(error))
         finally:
             if not self._closed:
                 self._button.enabled, self._button.text = True, _("Estimate time")

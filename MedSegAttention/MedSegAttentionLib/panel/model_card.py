@@ -21,10 +21,7 @@ def cardHtml(card: Card, expectedTime: str = "") -> str:
     rows = [
         (_("Checkpoint"), _("{id}, version {version}").format(id=card.id, version=card.version)),
         (_("Segments"), ", ".join(label.name for label in card.labels)),
-        (
-            _("Images"),
-            _("{modality}, {orientation} slices").format(modality=_modality(card), orientation=card.orientation),
-        ),
+        (_("Images"), _images(card)),
         (_("Expected time"), expectedTime or _("not measured on this machine yet")),
         (_("Licence"), card.license),
     ]
@@ -55,6 +52,12 @@ def _section(title: str, items: list[str]) -> str:
     """A heading and a list; ``items`` are HTML already."""
     shown = items or [escape(_("Nothing is stated."))]
     return f"<p><b>{escape(title)}</b></p><ul>{''.join(f'<li>{item}</li>' for item in shown)}</ul>"
+
+
+def _images(card: Card) -> str:
+    if card.in_channels > 1:  # photographs have no orientation
+        return _modality(card)
+    return _("{modality}, {orientation} slices").format(modality=_modality(card), orientation=card.orientation)
 
 
 def _modality(card: Card) -> str:

@@ -24,12 +24,18 @@ logger = logging.getLogger(__name__)
 class NeighboursSection(Section):
     """Connects the lower widgets of ``Attention.ui`` with ``MedSegAttentionLogic.attentionRow``."""
 
-    def __init__(self, ui: Any, logic: Any) -> None:
-        """Args: ui: the widgets by name; logic: a ``MedSegAttentionLogic``."""
+    def __init__(self, ui: Any, logic: Any, ready: Callable[[Any, str, str | None], bool]) -> None:
+        """Connect.
+
+        Args:
+            ui: the widgets by name.
+            logic: a ``MedSegAttentionLogic``.
+            ready: whether a volume, task and checkpoint can run; may ask the user.
+        """
         super().__init__(ui)
-        self._logic = logic
+        self._logic, self._ready = logic, ready
         self._cards: list[Card] = []
-        self._row: Any = None
+        self._row: tuple[Any, str] | None = None
         self._computing = False
         self._connect(ui.neighbourStageComboBox, "currentIndexChanged(int)", self._onStage)
         self._connect(ui.rowAtCrosshairButton, "clicked(bool)", self._onCrosshair)
@@ -96,7 +102,7 @@ class NeighboursSection(Section):
         self._setStatus(_("Looking for the neighbours..."))
         try:
             position = find()
-            row = self._computeOrAsk(position)
+            row = self._computeOrAsk(position) if self._ready(*self._subject()) else None
             if row is not None:
                 self._keepAlone(row)
                 status = _("Shown: the neighbours of {position}.").format(position=_positionText(position))
@@ -145,10 +151,10 @@ class NeighboursSection(Section):
 
     def _keepAlone(self, row: Any) -> None:
         """Let the new row take the place of the one before, unless the user gave that a name of its own."""
-        scene, before = slicer.mrmlScene, self._row
-        if before is not None and scene.IsNodePresent(before) and before.GetName() == row.GetName():
+        scene, (before, name) = slicer.mrmlScene, self._row or (None, "")
+        if before is not None and scene.IsNodePresent(before) and before.GetName() == name:
             remove_overlay(scene, before)
-        self._row = row
+        self._row = row, row.GetName()
 
 
 def _positionText(position: Position) -> str:

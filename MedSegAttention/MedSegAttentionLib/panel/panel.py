@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -45,14 +46,17 @@ class Panel(VTKObservationMixin):
         self._run: SegmentHandle | None = None
         self._choices: dict[str, Any] = {}
         self._closed = self._stopping = False
-        self._time = ExpectedTime(ui, logic, lambda: self._parameterNode, self._candidates, self._update)
+        self._time = ExpectedTime(
+            ui, logic, lambda: self._parameterNode, self._candidates, self._candidatesReady, self._update
+        )
         self._checkpoints = CheckpointList(ui, self._onCheckpointChosen, self._time.text)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
         self._installation = Installation(logic, self._setStatus)
-        self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic))
-        self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._batchReady, self._onBatchRunning)
+        self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic, self._ready))
+        self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
+        ui.inputVolumeSelector.connect("nodeAdded(vtkMRMLNode*)", self._onVolumeAdded)
         ui.progressBar.visible = False
 
     def enter(self, parameterNode: Any) -> None:
@@ -60,11 +64,20 @@ class Panel(VTKObservationMixin):
         self._checkpoints.load(self.logic.checkpoints)
         self.setParameterNode(parameterNode)
         self._installation.enter()
-        if not parameterNode.inputVolume:
-            try:
-                parameterNode.inputVolume = self.logic.activeVolume()
-            except InputError as error:  # none or several: the user chooses
-                logger.debug("no volume chosen: %s", error)
+        self._chooseVolume()
+
+    def _onVolumeAdded(self, _node: Any = None) -> None:
+        """An image arrives, and Slicer shows it after this."""
+        qt.QTimer.singleShot(0, self._chooseVolume)
+
+    def _chooseVolume(self) -> None:
+        """Take the active volume where none is chosen."""
+        if not self._parameterNode or self._parameterNode.inputVolume:
+            return
+        try:
+            self._parameterNode.inputVolume = self.logic.activeVolume()
+        except InputError as error:  # none or several: the user chooses
+            logger.debug("no volume chosen: %s", error)
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Show and edit this parameter node; None to let go of the present one."""
@@ -99,6 +112,7 @@ class Panel(VTKObservationMixin):
         for part in parts:
             part.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
+        self.ui.inputVolumeSelector.disconnect("nodeAdded(vtkMRMLNode*)", self._onVolumeAdded)
 
     def onApplyButton(self, _checked: bool = False) -> None:
         """Apply, or Cancel while a run is under way."""
@@ -106,16 +120,20 @@ class Panel(VTKObservationMixin):
             self._askAndCancel()
             return
         with self._errorsShown():
-            if self._installation.ready() and self._licenceAccepted():
+            parameters = self._parameterNode
+            if self._ready(parameters.inputVolume, parameters.task.value, parameters.checkpoint or None):
                 self._start()
 
     def _askAndCancel(self) -> None:
-        """Cancel; where slices are finished the user says what becomes of them, while the run goes on."""
+        """Cancel; where slices are finished the user says what becomes of them, while the run goes on.
+
+        A dialog that is closed without an answer means No, so No is what loses nothing.
+        """
         run, finished = self._run, self._run.progress.finished
-        question = _("Keep the slices that are finished ({count})? No removes them.").format(count=finished)
-        keep = finished > 0 and slicer.util.confirmYesNoDisplay(question, _("Cancel the segmentation"))
+        question = _("Remove the slices that are finished ({count})? No keeps them.").format(count=finished)
+        remove = finished == 0 or slicer.util.confirmYesNoDisplay(question, _("Cancel the segmentation"))
         if self._run is run:  # it may have finished meanwhile
-            self.cancel(keep)
+            self.cancel(keep=not remove)
 
     def _start(self) -> None:
         """Run with the parameters as they are now."""
@@ -189,16 +207,14 @@ class Panel(VTKObservationMixin):
             logger.exception("segmentation failed")
             self._showError(_("Segmentation failed: {error}").format(error=error), traceback.format_exc())
 
-    def _licenceAccepted(self) -> bool:
-        """Whether the user accepts the licence of the checkpoint that would run."""
-        parameters = self._parameterNode
-        checkpoint = parameters.checkpoint or None
-        return self._licencesAccepted(
-            [self.logic.checkpointFor(parameters.inputVolume, parameters.task.value, checkpoint)]
+    def _ready(self, volumeNode: Any, task: str, checkpoint: str | None) -> bool:
+        """Whether this can run: packages are there, and the user accepts the licence of the checkpoint it needs."""
+        return self._installation.ready() and self._licencesAccepted(
+            [self.logic.checkpointFor(volumeNode, task, checkpoint)]
         )
 
-    def _batchReady(self) -> bool:
-        """Whether a batch can start: the images decide among several checkpoints, so all their licences are asked."""
+    def _candidatesReady(self) -> bool:
+        """Whether any checkpoint of the task can run: where the images decide, all their licences are asked."""
         return self._installation.ready() and self._licencesAccepted(self._candidates())
 
     def _licencesAccepted(self, cards: list[Any]) -> bool:
@@ -275,6 +291,8 @@ class Panel(VTKObservationMixin):
 
     def _onCheckpointsChanged(self) -> None:
         self._checkpoints.load(self.logic.checkpoints)
+        for section in self._sections:
+            section.setParameterNode(self._parameterNode)
         self._update()
 
     def _setStatus(self, text: str) -> None:

@@ -38,7 +38,7 @@ def results_in(output: Path, stem: str) -> Iterator[Path]:
         yield workshop
         files = sorted(workshop.iterdir())
         if taken := [path.name for path in files if (output / path.name).is_dir()]:
-            raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another --output.")
+            raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another output folder.")
         outdated = set(_files_of(read_record(output, stem), stem)) - {path.name for path in files}
         for path in files:
             path.replace(output / path.name)

@@ -112,22 +112,25 @@ def show_overlay(
     background_node: slicer.vtkMRMLVolumeNode,
     opacity: float = DEFAULT_OPACITY,
 ) -> None:
-    """Show ``background_node``, and ``node`` over it (None leaves the foreground alone), in every slice view.
+    """Show ``background_node``, and ``node`` over it, in every slice view; the overlay of another image goes.
 
     A view that was empty is fitted to the image, as Slicer does with the first volume loaded; others keep their zoom.
 
     Args:
         scene: of both.
-        node: overlay.
+        node: overlay; None leaves alone what else lies over the image.
         background_node: image.
         opacity: of the overlay, 0 to 1.
     """
     for view in slice_views(scene):
         was_empty = not view.GetBackgroundVolumeID()
         view.SetBackgroundVolumeID(background_node.GetID())
+        shown = scene.GetNodeByID(view.GetForegroundVolumeID() or "")
         if node:
             view.SetForegroundVolumeID(node.GetID())
             view.SetForegroundOpacity(opacity)
+        elif is_overlay(shown) and shown.GetNodeReference(VOLUME_ROLE) is not background_node:
+            view.SetForegroundVolumeID(None)
         if was_empty:
             _fit(scene, view)
 

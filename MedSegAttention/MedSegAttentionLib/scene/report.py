@@ -73,10 +73,16 @@ def _notes(
     """What a reader must know before the numbers are believed."""
     notes = [
         ("Not found", ", ".join(sizes.not_found)),
-        ("Partial, the run was stopped; finished slices", node.GetAttribute(PARTIAL_ATTRIBUTE)),
+        ("Partial, the run was stopped; finished slices", _finished(node)),
         *(("Warning", text) for text in provenance.get("warnings", [])),
     ]
     return [(title, text) for title, text in notes if text]
+
+
+def _finished(node: slicer.vtkMRMLSegmentationNode) -> str:
+    """Numbers of the finished slices of a partial result, from 1."""
+    finished = node.GetAttribute(PARTIAL_ATTRIBUTE) or ""
+    return " to ".join(str(int(number) + 1) for number in finished.split("-")) if finished else ""
 
 
 def _origin(provenance: dict[str, Any]) -> list[tuple[str, str]]:

@@ -40,7 +40,10 @@ def result_panels(
     index = best_slice(labels, axis)
     window = provenance.get("display_window")
     draw = partial(slice_picture, scene, volume_node, index, axis=axis, window=window and tuple(window), height=height)
-    panels = [(f"slice {index}", draw()), ("segments", draw(segmentation_node=segmentation_node))]
+    panels = [
+        (f"slice {index + 1} of {labels.shape[2 - axis]}", draw()),
+        ("segments", draw(segmentation_node=segmentation_node)),
+    ]
     if overlay_node is None:
         return panels, None
     display = overlay_node.GetDisplayNode()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +36,8 @@ PACKAGES = (
 """torch is small without, and large with support of NVIDIA cards."""
 UNPACKED = 2.5
 """Disk space that packages take, as a multiple of their download."""
+OLDEST_TORCH = (2, 5)
+"""What MONAI's and our own code were written for at the least."""
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 
@@ -54,10 +58,10 @@ def is_whole(name: str) -> bool:
     return name != "torch" or Path(spec.origin).with_name("version.py").is_file()
 
 
-def half_installed_torch() -> str:
-    """What is wrong with a torch that is there in part, and how to repair it; empty when it is whole or absent."""
+def torch_problem() -> str:
+    """What is wrong with a torch that is too old or there in part, and what to do; empty when it is good or absent."""
     if is_whole("torch"):
-        return ""
+        return _too_old_torch()
     for place in (Path(entry) for entry in sys.path if entry):
         folder = place / "torch"
         listed = any(place.glob("torch-*.dist-info"))
@@ -70,13 +74,26 @@ def half_installed_torch() -> str:
     return ""
 
 
+def _too_old_torch() -> str:
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return ""
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= OLDEST_TORCH:
+        return ""
+    return (
+        f"PyTorch {version} is installed; expected {'.'.join(map(str, OLDEST_TORCH))} or newer. Uninstall it in the "
+        "PyTorch Utils module of the PyTorch extension, restart Slicer and click Apply again."
+    )
+
+
 def require() -> None:
     """Do nothing when all packages are there.
 
     Raises:
         DependencyError: some are missing; says which, and how to install them.
     """
-    if problem := half_installed_torch():
+    if problem := torch_problem():
         raise DependencyError(problem)
     if missing := missing_packages():
         raise DependencyError(

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..data.errors import DependencyError, MedSegAttentionError, RestartNeeded
-from .dependencies import PACKAGES, REQUIREMENTS, UNPACKED, Package, half_installed_torch, missing_packages, require
+from .dependencies import PACKAGES, REQUIREMENTS, UNPACKED, Package, missing_packages, require, torch_problem
 
 TORCH_REQUIREMENT = ">=2.8"
 TORCH_EXTENSION = "PyTorch"
@@ -66,7 +66,7 @@ def plan() -> InstallationPlan | None:
     Raises:
         DependencyError: torch is half installed; the message says how to repair it.
     """
-    if problem := half_installed_torch():
+    if problem := torch_problem():
         raise DependencyError(problem)
     missing = missing_packages()
     if not missing:
@@ -118,13 +118,23 @@ def _install_torch() -> None:
     wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH_REQUIREMENT}
     known = inspect.signature(install_torch).parameters  # its keywords changed between versions
     install_torch(**{name: value for name, value in wanted.items() if name in known})
+    importlib.invalidate_caches()
+    if "torch" in missing_packages():  # else pip would fetch any build of it for monai
+        raise DependencyError(
+            f"the {TORCH_EXTENSION} extension did not install PyTorch. Open its PyTorch Utils module, install PyTorch "
+            "there, and click Apply again."
+        )
 
 
 def _install_extension() -> None:
     """Let Slicer install the PyTorch extension, which is there after a restart."""
     model = importlib.import_module("slicer").app.extensionsManagerModel()
-    model.interactive = False  # no questions of its own
-    if not model.installExtensionFromServer(TORCH_EXTENSION, False):
+    interactive, model.interactive = model.interactive, False  # no questions of its own
+    try:
+        installed = model.installExtensionFromServer(TORCH_EXTENSION, False)
+    finally:
+        model.interactive = interactive
+    if not installed:
         raise DependencyError(
             f"Slicer could not install its {TORCH_EXTENSION} extension, which provides PyTorch in the build that fits "
             f"this computer. {_likely_reason()} Install '{TORCH_EXTENSION}' in the Extensions Manager (from a file if "

@@ -20,7 +20,7 @@ from ..checkpoints.card_file import read_card
 from ..checkpoints.catalogue import SHIPPED, WEIGHTS_FILE, checkpoint_folders, user_folder
 from ..checkpoints.weights import check_is_safetensors, verified_weights
 from ..data.errors import CheckpointError
-from .dependencies import PACKAGES, half_installed_torch, is_whole
+from .dependencies import PACKAGES, is_whole, torch_problem
 from .python_process import run_module
 
 ALSO_OF_INTEREST = ("numpy", "SimpleITK", "slicer-core")
@@ -64,10 +64,10 @@ def _versions(host: str) -> Iterator[Finding]:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
             version = None
-        if name not in needed or (version and is_whole(name)):
-            yield Finding(f"{name} {version or 'is not a package here'}")
-        elif name == "torch" and (problem := half_installed_torch()):
+        if name == "torch" and (problem := torch_problem()):
             yield Finding(problem, problem=True)
+        elif name not in needed or (version and is_whole(name)):
+            yield Finding(f"{name} {version or 'is not a package here'}")
         else:
             yield Finding(f"{name} is not installed; click Apply in the panel to install it", problem=True)
 

@@ -150,6 +150,7 @@ class qMRMLNodeComboBox:  # noqa: N801
             _combo_boxes.add(self)
             events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent)
             self._observed = [(scene, scene.AddObserver(event, _refresh_combo_boxes)) for event in events]
+        self._known = {node.GetID() for node in self._nodes()}
         self._refresh()
 
     def mrmlScene(self) -> slicer.vtkMRMLScene | None:
@@ -198,10 +199,13 @@ class qMRMLNodeComboBox:  # noqa: N801
         return True
 
     def _refresh(self) -> None:
-        nodes = self._nodes()
-        if self.currentNode() in nodes:
-            return
-        self.setCurrentNode(nodes[0] if nodes and not self.noneEnabled else None)
+        nodes, known = self._nodes(), self.__dict__.get("_known", set())
+        self._known = {node.GetID() for node in nodes}
+        if self.currentNode() not in nodes:
+            self.setCurrentNode(nodes[0] if nodes and not self.noneEnabled else None)
+        for node in nodes:
+            if node.GetID() not in known:
+                self._emit("nodeAdded(vtkMRMLNode*)", node)
 
     def _changed(self, name: str) -> None:
         if name in ("nodeTypes", "showChildNodeTypes", "hideChildNodeTypes", "showHidden", "noneEnabled"):
