@@ -98,7 +98,8 @@ def test_wrong_use_is_status_2_and_one_line(arguments, capfd, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("none.nrrd", ["does not exist", "expected"]), ("empty", ["0 DICOM series", "exactly one"])]
+    ("name", "words"),
+    [("none.nrrd", ["does not exist", "expected"]), ("empty", ["holds no image", "PNG", "DICOM series"])],
 )
 def test_a_missing_input_is_one_line(name, words, segment, tmp_path, capfd):
     (tmp_path / "empty").mkdir()
