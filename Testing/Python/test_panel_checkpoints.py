@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from PySide6 import QtCore
 
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, MedSegAttentionError
 from MedSegAttentionLib.setup import timing
@@ -171,6 +172,16 @@ def test_a_licence_is_shown_once_and_remembered(a_widget, a_runner, an_applicati
     assert len(an_application.shown) == 2
     assert len(a_runner.calls) == 2
     assert an_application.settings[ACCEPTED] == "true"
+
+
+def test_a_licence_with_tags_is_shown_as_it_is_written(a_widget, an_application, monkeypatch):
+    del an_application.settings[ACCEPTED]
+    monkeypatch.setattr(type(a_widget.logic), "licence", lambda *_: "<h1>Free</h1> <img src='http://x'>")
+    a_widget.ui.applyButton.click()
+    ((_, text),) = an_application.shown
+    assert "<h1>Free</h1> <img src='http://x'>" in text
+    (options,) = an_application.options
+    assert options["textFormat"] == QtCore.Qt.PlainText
 
 
 def test_another_version_asks_again(a_widget, a_runner, an_application, monkeypatch):
