@@ -245,6 +245,21 @@ def test_a_finished_run_tells_the_time(a_widget, a_runner, an_application):
     assert "about 18 min for this volume of 9 slices" in a_widget.ui.modelCardBrowser.plainText
 
 
+def test_flips_take_twice_the_time_and_their_runs_do_not_change_what_is_known(a_widget, a_runner, an_application):
+    ui, an_application.settings[TIME] = a_widget.ui, "60.0"
+    ui.testTimeFlipsCheckBox.click()
+    assert "about 18 min for this volume of 9 slices" in ui.modelCardBrowser.plainText
+    a_runner.result.provenance.update(
+        checkpoint="prostate-x",
+        checkpoint_version="1",
+        slices=[9, 9],
+        seconds={"network": 900},
+        settings={"device": "auto", "test_time_flips": True},
+    )
+    ui.applyButton.click()
+    assert an_application.settings[TIME] == "60.0"
+
+
 def test_the_time_is_measured_by_the_command_line(monkeypatch):
     commands = []
 
