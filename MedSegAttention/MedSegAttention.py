@@ -81,6 +81,7 @@ class MedSegAttentionParameterNode:
         checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
         device: where the network runs.
         showAttention: whether attention maps are computed and shown.
+        testTimeFlips: whether to average over mirror images of each slice.
         result: the segmentation whose results are shown.
         neighbourStage: attention stage whose neighbours are shown.
         pointList: points to show the neighbours of.
@@ -92,6 +93,7 @@ class MedSegAttentionParameterNode:
     checkpoint: str = ""
     device: Device = Device.AUTO
     showAttention: bool = True
+    testTimeFlips: bool = False
     result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007
     neighbourStage: str = "stage4"
     pointList: Union[vtkMRMLMarkupsFiducialNode, None]  # noqa: UP007

@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import logging
 import sys
+from typing import Any
 
 from . import __version__
 from .commands import checkpoints, doctor, segment
@@ -19,7 +20,13 @@ logger = logging.getLogger(__package__)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what was wrong in one line."""
+    """Says what was wrong in one line; takes ``--debug`` wherever it stands, as commands get parsers of this class."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show a traceback when something fails"
+        )
 
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -40,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; those of training are there when its folder is."""
     parser = _Parser(prog="python -m MedSegAttentionLib", description="Research use only; not a medical device.")
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--debug", action="store_true", help="show a traceback when something fails")
+    parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (segment, checkpoints, doctor):
         module.add_command(commands)
@@ -48,8 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
         from MedSegAttentionTraining.commands import add_commands
 
         add_commands(commands)
-    for command in commands.choices.values():  # also after the command's name
-        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 

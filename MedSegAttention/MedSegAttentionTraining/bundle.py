@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY, read_card
 from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
-from MedSegAttentionLib.data.card import Card
+from MedSegAttentionLib.data.card import FLIPS, Card
 from MedSegAttentionLib.data.errors import InputError
 
 from .config import TrainingConfig
@@ -55,6 +55,7 @@ def write_bundle(training: Training, folder: Path) -> Card:
         "intensity": config.intensity,
         "fit": config.stages[-1].fit,
         **json.loads(template.read_text(encoding="utf-8")),
+        "flips": flips_trained_on(config),
         "metrics": dict(map(_figures, training.reports)),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -71,6 +72,12 @@ def write_bundle(training: Training, folder: Path) -> Card:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     return read_card(folder)
+
+
+def flips_trained_on(config: TrainingConfig) -> list[str]:
+    """The mirror images among the training pictures, of :data:`~MedSegAttentionLib.data.card.FLIPS`."""
+    flip = config.augmentation.get("flip")
+    return list(FLIPS if flip == "both" else FLIPS[:1] if flip else ())
 
 
 def _figures(report: dict[str, Any]) -> tuple[str, dict[str, Any]]:

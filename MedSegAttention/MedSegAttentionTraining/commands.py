@@ -32,8 +32,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on images with reference masks")
     evaluate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER|TASK")
     evaluate.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    evaluate.add_argument("--split", choices=("train", "validation", "test"))
+    evaluate.add_argument("--split", choices=("train", "validation", "test", "selection"))
     evaluate.add_argument("--splits", type=Path, metavar="CSV")
+    evaluate.add_argument("--config", type=Path, metavar="CONFIG", help="of the training whose selection part is meant")
+    evaluate.add_argument("--flips", action="store_true", help="average over mirror images of each slice")
     evaluate.add_argument("--device", choices=DEVICES, default="auto")
     evaluate.add_argument("--json", type=Path, metavar="FILE")
     evaluate.add_argument("--csv", type=Path, metavar="FILE")
@@ -177,6 +179,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.split,
         arguments.splits,
         device=arguments.device,
+        config=arguments.config,
+        test_time_flips=arguments.flips,
         json_path=arguments.json,
         csv_path=arguments.csv,
     )

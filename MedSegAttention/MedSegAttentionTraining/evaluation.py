@@ -21,7 +21,7 @@ import numpy as np
 from MedSegAttentionLib.checkpoints.card_file import read_card
 from MedSegAttentionLib.checkpoints.catalogue import TASKS, choose_checkpoint, find_checkpoint
 from MedSegAttentionLib.data.card import Card
-from MedSegAttentionLib.data.errors import CheckpointError, InputError
+from MedSegAttentionLib.data.errors import CheckpointError, InputError, UsageError
 from MedSegAttentionLib.data.labels import Label
 from MedSegAttentionLib.data.result import VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
@@ -32,6 +32,8 @@ from MedSegAttentionLib.runner.in_process import RunSettings, run
 from . import averaging
 from .averaging import Averages, interval
 from .cases import DataFolder, read_case, read_folder
+from .config import read_config
+from .loop import split_cases
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ def evaluate(
     splits: str | Path | None = None,
     *,
     device: str = "auto",
+    config: str | Path | None = None,
+    test_time_flips: bool = False,
     json_path: str | Path | None = None,
     csv_path: str | Path | None = None,
     progress: Progress | None = None,
@@ -69,9 +73,12 @@ def evaluate(
     Args:
         checkpoint: ID, folder or task; where a task leaves the choice to the modality, the first image decides for all.
         data_folder: see :mod:`.cases`.
-        split: ``"train"``, ``"test"`` or None for all cases.
+        split: ``"train"``, ``"test"``, None for all cases, or ``"selection"`` for the training cases that a training
+            with ``config`` keeps aside.
         splits: CSV file that ``split`` refers to.
         device: see :class:`~MedSegAttentionLib.inference.settings.RunSettings`.
+        config: training configuration, for split ``"selection"``.
+        test_time_flips: as ``device``.
         json_path: where to write what is returned.
         csv_path: where to write a row for each case and class.
         progress: called with (cases done, cases, name of the last one).
@@ -84,12 +91,13 @@ def evaluate(
         InputError: the folder cannot be used, or has no class in common with the checkpoint.
         CheckpointError: no such checkpoint.
     """
-    data = read_folder(data_folder, split, splits)
+    data = _chosen_cases(data_folder, split, splits, config)
     folder = _checkpoint_folder(checkpoint, data)
     card = read_card(folder)
     if predict is None:
         # What the panel would ask about first must not stop a measurement; the warnings are kept with each case.
-        predict = partial(run, checkpoint=folder, settings=RunSettings(device=device, force=True))
+        settings = RunSettings(device=device, force=True, test_time_flips=test_time_flips)
+        predict = partial(run, checkpoint=folder, settings=settings)
     labels = common_labels(card, data)
     averages = Averages([label.name for label in labels], thirds=card.task == "prostate")
     cases, tau = score_cases(card, data, labels, predict, progress, averages)
@@ -98,6 +106,7 @@ def evaluate(
         "weights_sha256": card.weights_sha256,
         "data": "/".join(data.path.parts[-2:]),
         "split": split,
+        "test_time_flips": test_time_flips,
         "hd95_unit": "mm" if data.spacing_is_real else "pixels",
         "cases": cases,
         "mean": mean_figures(cases),
@@ -190,6 +199,18 @@ def write_csv(report: dict[str, Any], path: str | Path) -> None:
             for name, row in entry["per_class"].items():
                 writer.writerow({"case": entry["case"], "class": name, **row, "hd95_unit": report["hd95_unit"]})
         writer.writerow({"case": "mean", **report["mean"], "hd95_unit": report["hd95_unit"]})
+
+
+def _chosen_cases(
+    folder: str | Path, split: str | None, splits: str | Path | None, config: str | Path | None
+) -> DataFolder:
+    if split != "selection":
+        return read_folder(folder, split, splits)
+    if config is None:
+        raise UsageError("split 'selection' needs --config FILE, the training configuration that keeps cases aside.")
+    settings = read_config(config)
+    training = read_folder(folder, "train" if splits else None, splits)
+    return split_cases(training, settings.validation_share, settings.seed, settings.selection)[1]
 
 
 def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:

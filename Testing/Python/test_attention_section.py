@@ -80,6 +80,7 @@ def test_the_threshold_steps_through_the_range_of_each_map(a_widget, a_scene):
     for largest in (0.005, 1.0):
         node.SetAttribute("MedSegAttention.Range", f"0.0 {largest}")
         assert (slider.maximum, slider.singleStep) == (largest, pytest.approx(largest / 100))
+        assert slider.decimals == (2 if largest == 1 else 4)
 
 
 def test_another_map_takes_the_place_of_the_first_with_its_opacity(a_widget, a_scene):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import weakref
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from MedSegAttentionLib.data.errors import Cancelled, InputError, UsageError
 from MedSegAttentionLib.data.result import SliceResult, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.settings import RunSettings
-from MedSegAttentionLib.runner.batch import Request, run_batch, segment_case
+from MedSegAttentionLib.runner.batch import DECISIVE, Request, run_batch, segment_case
 from MedSegAttentionLib.runner.records import read_record, results_in, write_record, write_summary
 
 
@@ -139,6 +140,10 @@ def test_settings_reach_the_run():
     settings = RunSettings("cpu", axis="j")
     segment_case(Case("a", "", an_image, lambda *_: {}), Request(run, "skin", "x", settings), None)
     assert (seen["task"], seen["checkpoint"], seen["settings"]) == ("skin", "x", settings)
+
+
+def test_every_setting_that_changes_a_result_is_compared_before_it_is_skipped():
+    assert set(DECISIVE) == {item.name for item in fields(RunSettings)} - {"device", "batch_size"}
 
 
 def test_a_record_cannot_name_files_of_others(tmp_path):

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from command_tools import bright, names, nan_case, one_line
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints import catalogue
-from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.data.errors import CheckpointError, InputError
 from small_checkpoint import write_checkpoint
 
 pytest_plugins = ["command_fixtures"]
@@ -98,7 +98,8 @@ def test_wrong_use_is_status_2_and_one_line(arguments, capfd, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("none.nrrd", ["does not exist", "expected"]), ("empty", ["0 DICOM series", "exactly one"])]
+    ("name", "words"),
+    [("none.nrrd", ["does not exist", "expected"]), ("empty", ["holds no image", "PNG", "DICOM series"])],
 )
 def test_a_missing_input_is_one_line(name, words, segment, tmp_path, capfd):
     (tmp_path / "empty").mkdir()
@@ -165,6 +166,21 @@ def test_verify_names_every_damaged_checkpoint(installed, capfd):
     assert str(installed / "a") in err
     assert str(installed / "b") in err
     assert "prostate-klo-net: weights and card are whole" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--debug", "checkpoints", "remove", "nosuch"],
+        ["checkpoints", "--debug", "remove", "nosuch"],
+        ["checkpoints", "remove", "nosuch", "--debug"],
+    ],
+)
+def test_debug_may_stand_anywhere(arguments, capfd):
+    with pytest.raises(CheckpointError, match="nosuch"):
+        main(arguments)
+    assert main([word for word in arguments if word != "--debug"]) == 1
+    one_line(capfd.readouterr().err, "nosuch")
 
 
 def test_debug_may_stand_after_the_command(tmp_path):

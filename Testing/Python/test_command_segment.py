@@ -133,6 +133,15 @@ def test_a_volume_acquired_along_another_axis_is_warned_about_where_the_user_loo
     assert "acquired along axis i" in capfd.readouterr().err
 
 
+def test_flips_are_refused_as_wrong_use_where_the_card_has_none(segment, a_case, tmp_path, capfd):
+    assert segment(a_case, "--flips") == 2
+    one_line(capfd.readouterr().err, "not trained on mirror images")
+    assert names(tmp_path / "out") == []
+    allowed = write_checkpoint(tmp_path / "allowed", flips=["horizontal"])
+    assert segment(a_case, "--flips", checkpoint=allowed) == 0
+    assert json.loads((tmp_path / "out" / "case.json").read_text())["settings"]["test_time_flips"] is True
+
+
 def test_an_axis_can_be_chosen(segment, a_case, tmp_path):
     assert segment(a_case, "--axis", "j", "--batch-size", "3") == 0
     provenance = json.loads((tmp_path / "out" / "case.json").read_text())

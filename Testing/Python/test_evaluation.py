@@ -12,7 +12,7 @@ import SimpleITK
 from PIL import Image
 
 from MedSegAttentionLib.data.card import AttentionMap
-from MedSegAttentionLib.data.errors import CheckpointError, InputError
+from MedSegAttentionLib.data.errors import CheckpointError, InputError, UsageError
 from MedSegAttentionLib.data.result import AttentionVolume, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionTraining.cases import read_case, read_folder
@@ -184,6 +184,12 @@ def test_no_class_in_common_is_refused(tmp_path):
     data = _data(tmp_path / "set", {"a": _cube(1, 0)}, {"liver": 1})
     with pytest.raises(InputError, match=r"\['polyp'\].*\['liver'\]"):
         evaluate(checkpoint, data, predict=_Predictor({}))
+
+
+def test_the_selection_part_needs_the_configuration_that_keeps_it_aside(tmp_path):
+    data = _data(tmp_path / "set", {"a": _cube(1, 0)}, {"liver": 1})
+    with pytest.raises(UsageError, match=r"'selection' needs --config"):
+        evaluate(tmp_path / "model", data, "selection", predict=_Predictor({}))
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path):

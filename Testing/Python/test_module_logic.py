@@ -92,6 +92,7 @@ def test_segment_hands_every_choice_on(a_logic, a_runner, a_volume_node):
         axis="j",
         batchSize=2,
         force=True,
+        testTimeFlips=True,
         progressCallback=slices.append,
     )
     (call,) = a_runner.calls
@@ -99,6 +100,7 @@ def test_segment_hands_every_choice_on(a_logic, a_runner, a_volume_node):
     assert (call["task"], call["checkpoint"]) == ("abdomen", "abdomen-ct-x")
     assert (settings.device, settings.attention, settings.attention_grid) == ("cpu", ("tau_stage4",), "input")
     assert (settings.axis, settings.batch_size, settings.force) == ("j", 2, True)
+    assert settings.test_time_flips
     assert [item.index for item in slices] == list(range(9))
 
 

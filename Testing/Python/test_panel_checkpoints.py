@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+from PySide6 import QtCore
 
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, MedSegAttentionError
 from MedSegAttentionLib.setup import timing
@@ -173,6 +174,16 @@ def test_a_licence_is_shown_once_and_remembered(a_widget, a_runner, an_applicati
     assert an_application.settings[ACCEPTED] == "true"
 
 
+def test_a_licence_with_tags_is_shown_as_it_is_written(a_widget, an_application, monkeypatch):
+    del an_application.settings[ACCEPTED]
+    monkeypatch.setattr(type(a_widget.logic), "licence", lambda *_: "<h1>Free</h1> <img src='http://x'>")
+    a_widget.ui.applyButton.click()
+    ((_, text),) = an_application.shown
+    assert "<h1>Free</h1> <img src='http://x'>" in text
+    (options,) = an_application.options
+    assert options["textFormat"] == QtCore.Qt.PlainText
+
+
 def test_another_version_asks_again(a_widget, a_runner, an_application, monkeypatch):
     newer = replace(a_card("prostate-x", "prostate"), version="2")
     monkeypatch.setattr(a_widget.logic, "checkpointFor", lambda *_: newer)
@@ -245,6 +256,21 @@ def test_a_finished_run_tells_the_time(a_widget, a_runner, an_application):
     a_widget.ui.applyButton.click()
     assert an_application.settings[TIME] == "120.0"
     assert "about 18 min for this volume of 9 slices" in a_widget.ui.modelCardBrowser.plainText
+
+
+def test_flips_take_twice_the_time_and_their_runs_do_not_change_what_is_known(a_widget, a_runner, an_application):
+    ui, an_application.settings[TIME] = a_widget.ui, "60.0"
+    ui.testTimeFlipsCheckBox.click()
+    assert "about 18 min for this volume of 9 slices" in ui.modelCardBrowser.plainText
+    a_runner.result.provenance.update(
+        checkpoint="prostate-x",
+        checkpoint_version="1",
+        slices=[9, 9],
+        seconds={"network": 900},
+        settings={"device": "auto", "test_time_flips": True},
+    )
+    ui.applyButton.click()
+    assert an_application.settings[TIME] == "60.0"
 
 
 def test_the_time_is_measured_by_the_command_line(monkeypatch):

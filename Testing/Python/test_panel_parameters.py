@@ -110,6 +110,18 @@ def test_a_broken_checkpoint_does_not_keep_the_module_from_opening(open_module, 
     assert not ui.applyButton.enabled
 
 
+def test_flips_are_offered_where_every_checkpoint_that_may_run_allows_them(open_module, a_module, a_volume_node):
+    widget = open_module()
+    ui, parameters, box = widget.ui, widget.logic.getParameterNode(), widget.ui.testTimeFlipsCheckBox
+    assert (box.enabled, box.checked) == (True, False)
+    assert "2 times as long" in box.toolTip
+    box.click()
+    assert parameters.testTimeFlips
+    ui.taskComboBox.setCurrentIndex(3)
+    assert (box.enabled, box.checked, parameters.testTimeFlips) == (False, False, False)
+    assert "not trained on mirror images" in box.toolTip
+
+
 def test_choices_are_kept_in_the_scene(open_module, a_volume_node):
     widget = open_module()
     widget.ui.taskComboBox.setCurrentIndex(3)

@@ -69,6 +69,13 @@ def test_attention_can_be_switched_off(a_widget, a_runner):
     assert a_runner.calls[0]["settings"].attention is False
 
 
+def test_flips_reach_the_run(a_widget, a_runner):
+    a_widget.ui.taskComboBox.setCurrentIndex(0)
+    a_widget.ui.testTimeFlipsCheckBox.click()
+    a_widget.ui.applyButton.click()
+    assert a_runner.calls[0]["settings"].test_time_flips is True
+
+
 def test_progress_is_shown_while_slices_come(a_widget, a_slow_run):
     ui, seen = a_widget.ui, []
     assert (ui.applyButton.text, ui.inputsCollapsibleButton.enabled) == ("Cancel", False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from conftest import a_result_on, an_image, some_labels
 from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.scene.report import overlay_of, write_report
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
@@ -49,6 +50,30 @@ def test_the_page_shows_pictures_volumes_and_origin(a_scene, a_volume_node, a_re
         "abdomen-ct-klo-net",
     ):
         assert words in written
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (RunSettings(), "Settings: none changed"),
+        (
+            RunSettings("cpu", 4, False, axis="j"),
+            "device cpu asked for; 4 slice(s) at once; attention maps: none; slices",
+        ),
+        (RunSettings(attention=("tau_stage4",), force=True), "Settings: attention maps: tau_stage4; run although"),
+        (
+            RunSettings(attention_grid="input", test_time_flips=True),
+            "the grid of the image; averaged over mirror images",
+        ),
+    ],
+    ids=str,
+)
+def test_settings_are_told_in_words(settings, words, a_scene, a_volume_node, a_result, texts, tmp_path):
+    told = {**a_result.provenance, "settings": asdict(settings)}
+    write_report(
+        write_result(a_scene, replace(a_result, provenance=told), a_volume_node).segmentation, tmp_path / "r.png"
+    )
+    assert words in " ".join(texts)
 
 
 def test_only_the_map_of_the_same_run_is_shown(a_scene, a_volume_node, a_result):

@@ -112,6 +112,14 @@ def test_train_export_segment_evaluate_by_the_commands_of_the_readme(tmp_path, a
     assert card.metrics["made/discs"]["dice"] == dice
     assert f"{dice:.3f}" in (checkpoint / "docs" / "README.md").read_text()
     assert "PROMISE12" in (checkpoint / "LICENSE").read_text()
+    assert card.flips == ("horizontal",)
+
+    aside = ["--split", "selection", "--config", str(a_config), "--flips", "--json", str(report)]
+    assert main(["evaluate", "--checkpoint", str(checkpoint), *data, *aside]) == 0
+    told = json.loads(report.read_text())
+    (kept,) = split_cases(read_folder(a_data_folder, "train", splits), 0.15, 0)[1].cases
+    assert [case["case"] for case in told["cases"]] == [kept.name]
+    assert (told["split"], told["test_time_flips"]) == ("selection", True)
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, a_data_folder, a_config):

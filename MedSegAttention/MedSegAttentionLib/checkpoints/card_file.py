@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..data.card import AttentionMap, Card
+from ..data.card import FLIPS, AttentionMap, Card
 from ..data.errors import CheckpointError
 from ..data.labels import Code, Label
 
@@ -67,13 +67,15 @@ def _check(values: dict[str, Any]) -> None:
         low, high = values["expects"][bound]
         if low is not None and high is not None and low > high:
             raise ValueError(f"expects {bound} {low} to {high} is empty")
+    if unknown := [flip for flip in values.get("flips", []) if flip not in FLIPS]:
+        raise ValueError(f"flips {unknown} are none of {FLIPS}")
     if not values["labels"]:
         raise ValueError("labels is empty")
     _check_what_people_read(values)
 
 
 def _check_what_people_read(values: dict[str, Any]) -> None:
-    for entries, kind in ((TEXTS, str), (("limits", "training_data"), list), (("metrics",), dict)):
+    for entries, kind in ((TEXTS, str), (("limits", "training_data", "flips"), list), (("metrics",), dict)):
         for entry in entries:
             if entry in values and not isinstance(values[entry], kind):
                 raise TypeError(f"{entry} is {type(values[entry]).__name__}, expected {kind.__name__}")
@@ -93,5 +95,5 @@ def _card_from(values: dict[str, Any]) -> Card:
     )
     maps = tuple(AttentionMap(**{**item, "range": tuple(item["range"])}) for item in values["attention"])
     plain = {key: value for key, value in values.items() if key not in ("labels", "attention")}
-    plain |= {key: tuple(values[key]) for key in ("training_data", "limits")}
+    plain |= {key: tuple(values[key]) for key in ("training_data", "limits", "flips") if key in values}
     return Card(labels=labels, attention=maps, **plain)

@@ -49,6 +49,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--attention-grid", choices=ATTENTION_GRIDS, default="native")
     parser.add_argument("--axis", choices=("auto", "i", "j", "k"), default="auto", help="index axis of the slices")
     parser.add_argument(
+        "--flips", action="store_true", help="average over mirror images of each slice, where the checkpoint allows it"
+    )
+    parser.add_argument(
         "--nifti", action="store_true", help="also write STEM.nii.gz, the label map; STEM.json names it"
     )
     parser.add_argument("--report", action="store_true", help="also write STEM.report.png, one page to look at")
@@ -67,6 +70,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         attention_grid=arguments.attention_grid,
         axis=arguments.axis,
         force=arguments.force,
+        test_time_flips=arguments.flips,
     )
     if arguments.task is None and arguments.checkpoint is None:
         raise UsageError(

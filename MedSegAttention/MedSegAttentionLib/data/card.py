@@ -7,6 +7,9 @@ from typing import Any
 
 from .labels import Label
 
+FLIPS = ("horizontal", "vertical")
+"""Mirror images: left and right exchanged, top and bottom exchanged."""
+
 
 @dataclass(frozen=True)
 class AttentionMap:
@@ -57,6 +60,8 @@ class Card:
         license: one line; the full text is the checkpoint's LICENSE file.
         limits: known failures, one sentence each.
         metrics: measured figures, as written by ``evaluate``.
+        flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
+            trained on. None where left and right tell organs apart.
         weights_sha256: of ``models/model.safetensors``.
     """
 
@@ -82,8 +87,14 @@ class Card:
     limits: tuple[str, ...]
     weights_sha256: str
     metrics: dict[str, Any] = field(default_factory=dict)
+    flips: tuple[str, ...] = ()
 
     @property
     def out_channels(self) -> int:
         """Output channels of the network: one with a sigmoid, else background and the classes."""
         return 1 if self.activation == "sigmoid" else 1 + len(self.labels)
+
+    @property
+    def passes_with_flips(self) -> int:
+        """How often the network runs for a slice with test-time flips: once for every combination of :attr:`flips`."""
+        return 2 ** len(self.flips)

@@ -12,6 +12,7 @@ from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
 MODALITY_TAG = "0008|0060"
 
 
@@ -46,8 +47,7 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(
-            f"'{path}' could not be read as an image ({reason}); expected NRRD, NIfTI, MHA, PNG, JPG, TIFF or a DICOM "
-            "series folder. Check that the file is whole."
+            f"'{path}' could not be read as an image ({reason}); expected {KINDS}. Check that the file is whole."
         ) from error
     return _to_volume(image, stem_of(path), modality)
 
@@ -77,6 +77,8 @@ def _read_picture(path: Path) -> sitk.Image:
 
 def _read_series(folder: Path, series: str | None) -> tuple[sitk.Image, str | None]:
     known = series_in(folder)
+    if not known:
+        raise InputError(f"folder '{folder}' holds no image; expected {KINDS}.")
     wanted = [found for found in known if series in (None, found)]
     if len(wanted) != 1:
         raise InputError(

@@ -38,6 +38,7 @@ class SegmentationRun:
 
     Raises:
         InputError: the volume or a setting cannot be used.
+        UsageError: the settings ask for mirror images and the card allows none.
         ContractWarning: the volume lies outside what the checkpoint was trained on, and ``settings.force`` is off.
     """
 
@@ -45,12 +46,12 @@ class SegmentationRun:
         self, volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings, labels: np.ndarray | None = None
     ) -> None:
         begin = perf_counter()
-        self.maps = settings.maps(checkpoint.card)
+        self.maps, mirrors = settings.maps(checkpoint.card), settings.mirrors(checkpoint.card)
         self.prepared = prepare(volume, checkpoint, settings)
         for warning in self.prepared.warnings:
             logger.warning("%s", warning)
         tile = ONE_PIECE * int(checkpoint.card.fit["size"])
-        self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile)
+        self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile, mirrors)
         self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8) if labels is None else labels
         self.attention: dict[str, list[np.ndarray]] = {item.name: [] for item in self.maps}
         self.done = 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import MedSegAttentionError
@@ -16,6 +18,9 @@ from ..networks.layers.convolution import ConvNormAct
 from .devices import BATCH_SIZES, choose_device, free_memory, is_out_of_memory, precision
 
 logger = logging.getLogger(__name__)
+
+FLIP_AXES = {"horizontal": -1, "vertical": -2}
+"""Mirror image of :data:`~..data.card.FLIPS` -> axis of ``[B, C, H, W]`` that it turns round."""
 
 
 class Predictor:
@@ -29,12 +34,21 @@ class Predictor:
         device: see :func:`~.devices.choose_device`.
         batch_size: slices at once; None takes the device's default.
         tile: side of the largest canvas predicted in one piece; a larger one is predicted in overlapping tiles of it.
+        mirrors: flips of each picture to average over, see :meth:`~.settings.RunSettings.mirrors`; the first is none.
     """
 
-    def __init__(self, network: nn.Module, device: str, batch_size: int | None, tile: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        device: str,
+        batch_size: int | None,
+        tile: int,
+        mirrors: tuple[tuple[str, ...], ...] = ((),),
+    ) -> None:
         self.device = choose_device(device)
         self.batch_size = batch_size or BATCH_SIZES[self.device.type]
         self.tile = tile
+        self.mirrored = [[FLIP_AXES[flip] for flip in mirror] for mirror in mirrors[1:]]
         self.warnings: list[str] = []
         # Channels last: a fifth to a quarter faster for these networks on a CPU, and what tensor cores want.
         self.network = folded(network).to(memory_format=torch.channels_last)
@@ -60,6 +74,8 @@ class Predictor:
     def predict(self, canvases: Tensor) -> SegmentationOutput:
         """``[B, C, H, W]`` float32 to logits ``[B, K, H, W]`` and maps ``[B, 1, h, w]``, all float32 on the CPU.
 
+        The maps are those of the picture as it is, whatever mirror images the logits are averaged over.
+
         Raises:
             MedSegAttentionError: even one slice does not fit the memory of the CPU.
         """
@@ -81,12 +97,16 @@ class Predictor:
         kind = precision(self.device)
         batch = batch.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, kind, enabled=kind != torch.float32):
-            if max(batch.shape[-2:]) <= self.tile:
-                output = self.network.forward_with_attention(batch)
-            else:
-                output = self._predict_tiles(batch)
+            output = self._predict_picture(batch)
+            logits = [output.logits.float()]
+            logits += [self._predict_picture(batch.flip(axes)).logits.float().flip(axes) for axes in self.mirrored]
         maps = {name: value.float().cpu() for name, value in output.attention.items()}
-        return SegmentationOutput(output.logits.float().cpu(), maps)
+        return SegmentationOutput(averaged(logits).cpu(), maps)
+
+    def _predict_picture(self, batch: Tensor) -> SegmentationOutput:
+        if max(batch.shape[-2:]) <= self.tile:
+            return self.network.forward_with_attention(batch)
+        return self._predict_tiles(batch)
 
     def _predict_tiles(self, batch: Tensor) -> SegmentationOutput:
         """Overlapping tiles, blended with Gaussian weights; tiles begin at multiples of the stride, so maps line up."""
@@ -129,6 +149,19 @@ def folded(network: nn.Module) -> nn.Module:
         if isinstance(module, ConvNormAct):
             module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()
     return network
+
+
+def averaged(logits: list[Tensor]) -> Tensor:
+    """Logits whose probabilities are the mean of those of ``logits``, each ``[B, K, H, W]``.
+
+    One channel is a sigmoid, several a softmax. Summed as logarithms, so that nothing saturates.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    stacked = torch.stack(logits)
+    if stacked.shape[2] == 1:
+        return F.logsigmoid(stacked).logsumexp(0) - F.logsigmoid(-stacked).logsumexp(0)
+    return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
 
 
 def _joined(parts: list[SegmentationOutput]) -> SegmentationOutput:

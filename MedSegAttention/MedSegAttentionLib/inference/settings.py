@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 from ..data.card import AttentionMap, Card
 from ..data.errors import InputError, UsageError
@@ -22,6 +23,7 @@ class RunSettings:
         attention_grid: ``native`` keeps each map's own in-plane grid, ``input`` resamples to that of the volume.
         axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
         force: run although the volume lies outside what the checkpoint was trained on.
+        test_time_flips: average the probabilities over each slice and the mirror images that the card allows.
     """
 
     device: str = "auto"
@@ -30,6 +32,7 @@ class RunSettings:
     attention_grid: str = "native"
     axis: str = "auto"
     force: bool = False
+    test_time_flips: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -40,6 +43,21 @@ class RunSettings:
                 raise UsageError(f"{name} '{value}' is not known; expected one of {', '.join(known)}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size} is not possible; expected 1 or more.")
+
+    def mirrors(self, card: Card) -> tuple[tuple[str, ...], ...]:
+        """The flips of each picture to average over, the slice itself (no flip) first.
+
+        Raises:
+            UsageError: flips are asked for, and the card allows none.
+        """
+        if not self.test_time_flips:
+            return ((),)
+        if not card.flips:
+            raise UsageError(
+                f"test-time flips cannot be used with '{card.id}': it was not trained on mirror images. Run without "
+                "them (no --flips, testTimeFlips=False)."
+            )
+        return tuple(chosen for count in range(len(card.flips) + 1) for chosen in combinations(card.flips, count))
 
     def maps(self, card: Card) -> tuple[AttentionMap, ...]:
         """The attention maps to give, in the card's order; raises :class:`InputError` for an unknown name."""

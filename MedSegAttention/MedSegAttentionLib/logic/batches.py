@@ -72,7 +72,7 @@ class BatchLogic(RunLogic):
             progressCallback: called before and after each volume and with each finished slice.
             isCancelled: asked before each volume and after each slice; what is finished stays.
             whileWaiting: called all the time while inference runs in a worker process; None runs it in this one.
-            **options: ``attentionGrid``, ``axis``, ``batchSize``, ``force`` of :meth:`segment`.
+            **options: ``attentionGrid``, ``axis``, ``batchSize``, ``force``, ``testTimeFlips`` of :meth:`segment`.
 
         Returns:
             How each volume ended; ``Outcome.error`` says why one failed.

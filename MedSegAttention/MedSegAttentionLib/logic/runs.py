@@ -61,6 +61,7 @@ class RunLogic:
         axis: str = "auto",
         batchSize: int | None = None,
         force: bool = False,
+        testTimeFlips: bool = False,
         progressCallback: Callable[[SliceResult], None] | Callable[[RunProgress], None] | None = None,
         finishedCallback: Callable[[SegmentHandle], None] | None = None,
         isCancelled: Callable[[], bool] | None = None,
@@ -81,6 +82,7 @@ class RunLogic:
             axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
             batchSize: slices at once; None lets the device decide.
             force: run although the volume lies outside of what the checkpoint was trained on.
+            testTimeFlips: average over each slice and the mirror images that the checkpoint's card allows.
             progressCallback: called with each finished slice; without waiting with the ``RunProgress`` at each change.
             finishedCallback: called with the handle, once, when it has an outcome; only without waiting.
             isCancelled: asked after each slice.
@@ -93,7 +95,7 @@ class RunLogic:
         """
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
-        settings = run_settings(device, attention, attentionGrid, axis, batchSize, force)
+        settings = run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips)
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
             run = self._backgroundRunner().start(volume_image(volumeNode), **what)
@@ -185,8 +187,9 @@ def run_settings(
     axis: str = "auto",
     batchSize: int | None = None,
     force: bool = False,
+    testTimeFlips: bool = False,
 ) -> RunSettings:
     """The choices of ``MedSegAttentionLogic.segment`` as inference takes them; one map by itself is a list of one."""
     if not isinstance(attention, bool):
         attention = (attention,) if isinstance(attention, str) else tuple(attention)
-    return RunSettings(device, batchSize, attention, attentionGrid, axis, force)
+    return RunSettings(device, batchSize, attention, attentionGrid, axis, force, testTimeFlips)

@@ -82,6 +82,7 @@ class AttentionSection(Section):
         fill(ui.attentionColorsComboBox, entries, colours.GetID() if colours else "")
         self._showWindow(node)
         lowest, highest = overlay_display.map_range(node)[0], overlay_display.largest_value(node)
+        ui.thresholdSlider.decimals = 2 if highest - lowest >= 1 else 4  # rows of attention end at 1/8 or far below
         ui.thresholdSlider.minimum, ui.thresholdSlider.maximum = lowest, highest
         ui.thresholdSlider.singleStep = (highest - lowest) / 100  # after the range: CTK refuses a step beyond it
         ui.thresholdSlider.value = node.GetDisplayNode().GetLowerThreshold()

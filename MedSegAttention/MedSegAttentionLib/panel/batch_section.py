@@ -121,6 +121,7 @@ class BatchSection:
             "checkpoint": parameters.checkpoint or None,
             "device": parameters.device.value,
             "attention": parameters.showAttention,
+            "testTimeFlips": parameters.testTimeFlips,
             "force": ui.batchForceCheckBox.checked,
             "progressCallback": self._onProgress,
             "isCancelled": lambda: self._cancelRequested,

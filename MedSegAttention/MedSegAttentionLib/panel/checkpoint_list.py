@@ -17,7 +17,7 @@ AUTOMATIC = ""
 
 
 class CheckpointList:
-    """Fills ``checkpointComboBox`` and ``modelCardBrowser``.
+    """Fills ``checkpointComboBox`` and ``modelCardBrowser``, and offers ``testTimeFlipsCheckBox`` where it can be used.
 
     The combo box cannot be bound by Slicer's ``SlicerParameterName``, which knows lists of fixed entries alone.
     """
@@ -31,6 +31,7 @@ class CheckpointList:
             expectedTime: says how long the volume would take with a checkpoint.
         """
         self._comboBox, self._browser = ui.checkpointComboBox, ui.modelCardBrowser
+        self._flipsCheckBox = ui.testTimeFlipsCheckBox
         self._cards: dict[str, Card] = {}
         self._listed: list[Card] | None = None
         self._html = ""
@@ -77,6 +78,7 @@ class CheckpointList:
         self._comboBox.blockSignals(wasBlocked)
         self._comboBox.enabled = bool(cards)
         self._showCard(task)
+        self._offerFlips()
         return self._comboBox.itemData(self._comboBox.currentIndex) or AUTOMATIC
 
     def _showCard(self, task: str) -> None:
@@ -89,6 +91,20 @@ class CheckpointList:
         if html != self._html:  # so that it does not jump to its top while it is read
             self._browser.setHtml(html)
             self._html = html
+
+    def _offerFlips(self) -> None:
+        candidates = self.candidates()
+        allowed = bool(candidates) and all(card.flips for card in candidates)
+        self._flipsCheckBox.enabled = allowed
+        if not allowed:
+            self._flipsCheckBox.checked = False  # and the parameter with it: a run would be refused
+        self._flipsCheckBox.toolTip = (
+            _("Segment the mirror images of each slice too, and average: takes {times} times as long.").format(
+                times=max(card.passes_with_flips for card in candidates)
+            )
+            if allowed
+            else _("Not with this checkpoint: it was not trained on mirror images.")
+        )
 
     def _onIndexChanged(self, index: int) -> None:
         self._onChosen(self._comboBox.itemData(index) or AUTOMATIC)

@@ -58,6 +58,8 @@ class ExpectedTime:
         seconds = slicer.util.settingsValue(key, 0.0, converter=float)
         if not seconds:
             return ""
+        if parameters.testTimeFlips:
+            seconds *= card.passes_with_flips
         count = self._sliceCount(parameters.inputVolume, card)
         if not count:
             return _("about {seconds} a slice").format(seconds=_duration(seconds))
@@ -72,9 +74,9 @@ class ExpectedTime:
             return 0
 
     def remember(self, provenance: dict[str, Any]) -> None:
-        """Take over what a finished run needed."""
+        """Take over what a finished run needed; one with test-time flips would not do for those without."""
         seconds, (done, _count) = provenance.get("seconds", {}), provenance.get("slices", (0, 0))
-        if done and "network" in seconds:
+        if done and "network" in seconds and not provenance["settings"].get("test_time_flips"):
             each = (seconds["network"] + seconds.get("slices", 0)) / done
             device = provenance["settings"]["device"]
             self._store(provenance["checkpoint"], provenance["checkpoint_version"], device, each)

@@ -27,8 +27,10 @@ def licenceAccepted(card: Card, licence: str) -> bool:
     text = _("First use of checkpoint {id}, version {version}. Its licence:\n\n{licence}\n\nDo you accept it?").format(
         id=card.id, version=card.version, licence=licence[:LONGEST].strip() or card.license
     )
-    details = {"detailedText": licence} if len(licence) > LONGEST else {}
-    if not slicer.util.confirmOkCancelDisplay(text, _("Licence of {id}").format(id=card.id), **details):
+    how = {"textFormat": qt.Qt.PlainText}  # else Qt takes a text with tags in it for a page of its own
+    if len(licence) > LONGEST:
+        how["detailedText"] = licence
+    if not slicer.util.confirmOkCancelDisplay(text, _("Licence of {id}").format(id=card.id), **how):
         return False
     qt.QSettings().setValue(key, True)
     return True

@@ -144,6 +144,7 @@ class Panel(VTKObservationMixin):
             "checkpoint": parameters.checkpoint or None,
             "device": parameters.device.value,
             "attention": parameters.showAttention,
+            "testTimeFlips": parameters.testTimeFlips,
         }
         self._segment()
 

@@ -21,7 +21,7 @@ from .records import is_whole, read_record, results_in, write_record, write_summ
 logger = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.csv"
-DECISIVE = ("attention", "attention_grid", "axis", "force")
+DECISIVE = ("attention", "attention_grid", "axis", "force", "test_time_flips")
 """Settings that change a result; on which device and how many slices at once it was computed does not."""
 
 

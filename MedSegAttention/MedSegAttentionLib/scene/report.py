@@ -88,7 +88,7 @@ def _finished(node: slicer.vtkMRMLSegmentationNode) -> str:
 def _origin(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     if not provenance:
         return [("Unknown", "this segmentation was not made by MedSegAttention.")]
-    settings, versions = provenance.get("settings", {}), provenance.get("versions", {})
+    versions = provenance.get("versions", {})
     entries = [
         ("Checkpoint", f"{provenance.get('checkpoint', '')} version {provenance.get('checkpoint_version', '?')}"),
         ("SHA-256 of its weights", provenance.get("weights_sha256", "")),
@@ -97,10 +97,30 @@ def _origin(provenance: dict[str, Any]) -> list[tuple[str, str]]:
         ("Created", provenance.get("created", "")),
         ("Device", " ".join(str(provenance.get(key, "")) for key in ("device", "precision")).strip()),
         ("Slices along axis", provenance.get("slice_axis", "")),
-        ("Settings", ", ".join(f"{name} {value}" for name, value in settings.items())),
+        ("Settings", _settings_in_words(provenance.get("settings", {}))),
         ("Seconds", ", ".join(f"{name} {value:.2f}" for name, value in provenance.get("seconds", {}).items())),
     ]
     return [(title, text) for title, text in entries if text]
+
+
+def _settings_in_words(settings: dict[str, Any]) -> str:
+    """What the user chose other than what the settings are by themselves."""
+    get, words = settings.get, []
+    if get("device", "auto") != "auto":
+        words.append(f"device {get('device')} asked for")
+    if get("batch_size"):
+        words.append(f"{get('batch_size')} slice(s) at once")
+    if get("attention", True) is not True:
+        words.append(f"attention maps: {', '.join(get('attention') or ()) or 'none'}")
+    if get("attention_grid") == "input":
+        words.append("attention maps on the grid of the image")
+    if get("axis", "auto") != "auto":
+        words.append(f"slices along axis {get('axis')} asked for")
+    if get("force"):
+        words.append("run although the image may be unlike those the checkpoint was trained on")
+    if get("test_time_flips"):
+        words.append("averaged over mirror images")
+    return "; ".join(words) if words or not settings else "none changed"
 
 
 class _Page:

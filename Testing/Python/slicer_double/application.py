@@ -36,6 +36,7 @@ class Application:
 
     Attributes:
         shown: (function, text) of each message the user got.
+        options: its other arguments by name.
         confirms: the user's answer to questions.
         during_events: called each time the module lets Slicer handle its events.
         translated: every text that was looked up for translation.
@@ -47,6 +48,7 @@ class Application:
     """
 
     shown: list[tuple[str, str]] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
     confirms: bool = True
     during_events: Any = None
     translated: list[str] = field(default_factory=list)
@@ -80,6 +82,7 @@ class Application:
 
     def show(self, name: str, *arguments: Any, **keywords: Any) -> bool | None:
         self.shown.append((name, arguments[0]))
+        self.options.append(keywords)
         return self.confirms if name.startswith("confirm") else None
 
 

@@ -54,7 +54,7 @@ class DynamicKNNAttention(nn.Module):
         channels: ``C``; a multiple of ``heads`` and of 4.
         heads: number of attention heads; all share one tau map.
         k_min: fewest neighbours of a position.
-        k_max: most neighbours of a position.
+        k_max: most neighbours of a position, one fewer in fact where ``k_min`` is smaller, as tau < 1.
         temperature: ``T`` of the soft rank mask used in the backward pass, in ranks.
 
     Shape:
