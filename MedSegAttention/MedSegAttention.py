@@ -32,7 +32,7 @@ from MedSegAttentionLib.logic.batches import BatchLogic
 from MedSegAttentionLib.logic.checkpoints import CheckpointLogic
 from MedSegAttentionLib.logic.exports import ExportLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
-from MedSegAttentionLib.panel.choices import Device, Task
+from MedSegAttentionLib.panel.choices import Axis, Device, Task
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.setup.sample_data import register_samples
@@ -80,6 +80,7 @@ class MedSegAttentionParameterNode:
         task: what to find in it.
         checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
         device: where the network runs.
+        axis: which axis slices are cut along.
         showAttention: whether attention maps are computed and shown.
         testTimeFlips: whether to average over mirror images of each slice.
         result: the segmentation whose results are shown.
@@ -92,6 +93,7 @@ class MedSegAttentionParameterNode:
     task: Task = Task.PROSTATE
     checkpoint: str = ""
     device: Device = Device.AUTO
+    axis: Axis = Axis.AUTO
     showAttention: bool = True
     testTimeFlips: bool = False
     result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007

@@ -66,7 +66,7 @@ def test_the_modality_chooses_between_ct_and_mr(volume, expected, installed):
 
 
 def test_a_volume_that_says_nothing_asks_for_a_checkpoint(installed):
-    with pytest.raises(InputError, match=r"'belly'.*-199.*abdomen-ct-klo-net, abdomen-mr-klo-net.*--checkpoint"):
+    with pytest.raises(InputError, match=r"'belly'.*-199.*choose a checkpoint: abdomen-ct-klo-net, abdomen-mr-klo-net"):
         choose_checkpoint("abdomen", a_volume(None, -199))
 
 

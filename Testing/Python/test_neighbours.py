@@ -66,8 +66,10 @@ def test_the_crosshair_s_neighbours_are_shown(a_widget, a_scene, a_runner, a_cro
     ui = a_widget.ui
     ui.neighbourStageComboBox.setCurrentIndex(1)
     ui.deviceComboBox.setCurrentIndex(3)
+    ui.axisComboBox.setCurrentIndex(1)
     ui.rowAtCrosshairButton.click()
     (call,) = a_runner.calls
+    assert call["settings"].axis == "i"
     assert (call["ras"], call["task"], call["checkpoint"]) == ((1.5, -20.0, 40.0), "prostate", None)
     assert (call["map"], call["settings"].device, call["settings"].force) == ("bottleneck", "cpu", False)
     assert shown_overlay(a_scene) is not None
@@ -93,9 +95,11 @@ def test_the_last_point_s_neighbours_are_shown(a_widget, a_scene, a_runner):
 
 def test_a_result_s_rows_are_those_of_its_own_checkpoint(a_widget, a_runner, a_crosshair):
     ui = a_widget.ui
+    a_runner.result.provenance["settings"] = {"axis": "j"}
     ui.applyButton.click()
     ui.neighbourStageComboBox.setCurrentIndex(0)
     ui.rowAtCrosshairButton.click()
+    assert a_runner.calls[1]["settings"].axis == "j"
     assert a_runner.calls[1]["checkpoint"] == "abdomen-ct-klo-net"
     assert entries(ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)"]
 

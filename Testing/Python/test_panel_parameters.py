@@ -74,6 +74,7 @@ def test_tasks_and_devices_are_listed(open_module):
     ui = open_module().ui
     assert entries(ui.taskComboBox) == ["Prostate", "Skin", "Polyp", "Abdomen"]
     assert entries(ui.deviceComboBox) == ["Automatic", "CUDA", "MPS", "CPU"]
+    assert entries(ui.axisComboBox) == ["Automatic", "Axis i", "Axis j", "Axis k"]
 
 
 def test_checkpoints_are_those_of_the_task(open_module, a_volume_node):

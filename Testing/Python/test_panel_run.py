@@ -47,9 +47,11 @@ def poll_to_the_end(run):
 def test_apply_writes_segmentation_and_overlays(a_widget, a_scene, a_runner, a_volume_node, an_application):
     ui = a_widget.ui
     ui.deviceComboBox.setCurrentIndex(3)
+    ui.axisComboBox.setCurrentIndex(2)
     ui.checkpointComboBox.setCurrentIndex(2)
     ui.applyButton.click()
     (call,) = a_runner.calls
+    assert call["settings"].axis == "j"
     assert (call["task"], call["checkpoint"], call["volume"].name) == ("abdomen", "abdomen-mr-x", "case 1")
     assert (call["settings"].device, call["settings"].attention, call["settings"].force) == ("cpu", True, False)
     (segmentation,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")

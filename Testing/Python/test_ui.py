@@ -40,7 +40,7 @@ def test_every_file_is_shown_and_no_name_is_used_twice(a_module):
 def test_every_bound_parameter_exists(a_module):
     bound = {property_text(element, "SlicerParameterName") for element in WIDGETS.values()} - {None}
     parameters = set(a_module.MedSegAttentionParameterNode.allParameters)
-    choices = {"inputVolume", "task", "checkpoint", "device", "showAttention", "testTimeFlips"}
+    choices = {"inputVolume", "task", "checkpoint", "device", "axis", "showAttention", "testTimeFlips"}
     assert parameters == choices | {"result", "neighbourStage", "pointList"}
     assert bound == parameters - {"checkpoint", "neighbourStage"}  # lists that change; the panel binds them itself
 

@@ -123,6 +123,7 @@ class RunLogic:
         device: str = "auto",
         force: bool = False,
         show: bool = True,
+        axis: str = "auto",
         whileWaiting: Callable[[], None] | None = None,
     ) -> Any:
         """Where the network looks from one position of a volume: one attention map as a volume of one slice.
@@ -136,6 +137,7 @@ class RunLogic:
             device: as in :meth:`segment`.
             force: as in :meth:`segment`.
             show: show it over the volume.
+            axis: as in :meth:`segment`.
             whileWaiting: called all the time while a worker process computes it; None computes it in this one.
 
         Returns:
@@ -143,7 +145,7 @@ class RunLogic:
         """
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
-        settings = RunSettings(device=device, force=force)
+        settings = RunSettings(device=device, axis=axis, force=force)
         image = volume_image(volumeNode)
         position = position_in_image(volumeNode, ras)
         if whileWaiting is None:

@@ -120,6 +120,7 @@ class BatchSection:
             "task": parameters.task.value,
             "checkpoint": parameters.checkpoint or None,
             "device": parameters.device.value,
+            "axis": parameters.axis.value,
             "attention": parameters.showAttention,
             "testTimeFlips": parameters.testTimeFlips,
             "force": ui.batchForceCheckBox.checked,

@@ -31,3 +31,16 @@ class Device(Enum):
     def label(self) -> str:
         """Translated name; Slicer's parameter node fills the list with it."""
         return {"auto": _("Automatic"), "cuda": _("CUDA"), "mps": _("MPS"), "cpu": _("CPU")}[self.value]
+
+
+class Axis(Enum):
+    """Which index axis of the volume slices are cut along."""
+
+    AUTO = "auto"
+    I = "i"  # noqa: E741 - the axis' name
+    J = "j"
+    K = "k"
+
+    def label(self) -> str:
+        """Translated name; Slicer's parameter node fills the list with it."""
+        return _("Automatic") if self is Axis.AUTO else _("Axis {name}").format(name=self.value)

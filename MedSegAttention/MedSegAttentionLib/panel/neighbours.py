@@ -75,6 +75,12 @@ class NeighboursSection(Section):
         task = provenance_of(result).get("task") or parameters.task.value
         return source_volume(result), task, result.GetAttribute(CHECKPOINT_ATTRIBUTE) or None
 
+    def _axis(self) -> str:
+        """The axis that the chosen result's slices were cut along, or those of a run would be."""
+        parameters = self._parameters
+        settings = provenance_of(parameters.result).get("settings", {}) if parameters.result else {}
+        return settings.get("axis", parameters.axis.value)
+
     def _stages(self) -> dict[str, str]:
         """Attention stage -> title of a map of it, of the checkpoint in question or of all that are."""
         _volume, task, checkpoint = self._subject()
@@ -145,6 +151,7 @@ class NeighboursSection(Section):
             self._ui.neighbourStageComboBox.itemData(self._ui.neighbourStageComboBox.currentIndex),
             checkpoint,
             device=self._parameters.device.value,
+            axis=self._axis(),
             force=force,
             whileWaiting=slicer.app.processEvents,
         )

@@ -143,6 +143,7 @@ class Panel(VTKObservationMixin):
             "task": parameters.task.value,
             "checkpoint": parameters.checkpoint or None,
             "device": parameters.device.value,
+            "axis": parameters.axis.value,
             "attention": parameters.showAttention,
             "testTimeFlips": parameters.testTimeFlips,
         }
