@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from ..data.case import file_names
 from ..data.errors import Cancelled, MedSegAttentionError
+from .choices import choicesOf
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +118,7 @@ class BatchSection:
         """Run, and say how it went."""
         ui, parameters = self.ui, self._parameters()
         choices = {
-            "task": parameters.task.value,
-            "checkpoint": parameters.checkpoint or None,
-            "device": parameters.device.value,
-            "axis": parameters.axis.value,
-            "attention": parameters.showAttention,
-            "testTimeFlips": parameters.testTimeFlips,
+            **choicesOf(parameters),
             "force": ui.batchForceCheckBox.checked,
             "progressCallback": self._onProgress,
             "isCancelled": lambda: self._cancelRequested,

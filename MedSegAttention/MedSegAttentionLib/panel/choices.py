@@ -1,8 +1,12 @@
-"""The choices of the panel's fixed lists. A value is what the logic takes, a label what the user reads."""
+"""What the user chooses in the panel: its fixed lists, and the choices as the logic takes them.
+
+A value is what the logic takes, a label what the user reads.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -44,3 +48,15 @@ class Axis(Enum):
     def label(self) -> str:
         """Translated name; Slicer's parameter node fills the list with it."""
         return _("Automatic") if self is Axis.AUTO else _("Axis {name}").format(name=self.value)
+
+
+def choicesOf(parameters: Any) -> dict[str, Any]:
+    """The parameter node's choices as keywords of ``segment``, ``segmentBatch`` and ``segmentSequence``."""
+    return {
+        "task": parameters.task.value,
+        "checkpoint": parameters.checkpoint or None,
+        "device": parameters.device.value,
+        "axis": parameters.axis.value,
+        "attention": parameters.showAttention,
+        "testTimeFlips": parameters.testTimeFlips,
+    }

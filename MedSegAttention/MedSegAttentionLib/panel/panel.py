@@ -21,6 +21,7 @@ from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
+from .choices import choicesOf
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
@@ -138,15 +139,7 @@ class Panel(VTKObservationMixin):
     def _start(self) -> None:
         """Run with the parameters as they are now."""
         parameters = self._parameterNode
-        self._choices = {
-            "volumeNode": parameters.inputVolume,
-            "task": parameters.task.value,
-            "checkpoint": parameters.checkpoint or None,
-            "device": parameters.device.value,
-            "axis": parameters.axis.value,
-            "attention": parameters.showAttention,
-            "testTimeFlips": parameters.testTimeFlips,
-        }
+        self._choices = {"volumeNode": parameters.inputVolume, **choicesOf(parameters)}
         self._segment()
 
     def _segment(self, force: bool = False) -> None:
