@@ -129,10 +129,9 @@ def tau_answer(reports: list[Report]) -> str:
 
     def told(names: list[str], pair: str = "") -> str:
         means = [found[pair]["mean"] for found in maps.values() if pair and found[pair]["mean"] is not None]
-        of = f" ({', '.join(names)})" if 0 < len(names) < len(maps) else ""
-        return f"{len(names)} of {len(maps)} maps{of}" + (
-            f", mean {min(means):+.2f} to {max(means):+.2f}" if means else ""
-        )
+        of = f", {', '.join(names)}" if 0 < len(names) <= len(maps) / 2 else ""
+        span = f" (correlations of all maps: {min(means):+.2f} to {max(means):+.2f})" if means else ""
+        return f"{len(names)} of {len(maps)} maps{of}{span}"
 
     near = clear("tau_distance", -1)
     marking = [name for name in near if abs(_peak(maps[name])) < 10]
@@ -141,11 +140,11 @@ def tau_answer(reports: list[Report]) -> str:
         f"the entropy correlates with the distance in {told(clear('entropy_distance', -1), 'entropy_distance')}.",
         f"* Errors: tau marks them in {told(clear('tau_error', 1), 'tau_error')}; "
         f"the entropy in {told(clear('entropy_error', 1), 'entropy_error')}.",
-        f"* Foreground: tau is higher there in {told(clear('tau_foreground', 1))}, "
+        f"* Foreground: tau is higher there in {told(clear('tau_foreground', 1))}; "
         f"lower in {told(clear('tau_foreground', -1))}.",
     ]
     if others := [name for name in near if name not in marking]:
-        lines[0] += f" In {told(others)} tau falls with the distance too, but its peak is not at the boundary."
+        lines[0] += f" Tau falls with the distance too in {told(others)}, but its peak is not at the boundary."
     return "\n".join(lines)
 
 

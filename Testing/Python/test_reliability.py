@@ -49,9 +49,8 @@ def test_the_ece_is_the_gap_between_confidence_and_accuracy():
 
 def test_figures_are_over_all_pixels_and_the_change_has_an_interval_over_cases():
     logits, labels = drawn(2, 2.0, 4000)
-    tables = np.stack(
-        [[[bin_table(logits[a::4] / t, labels[a::4]) for t in (1, 2)]] * 2 for a in range(4)]
-    )  # four cases, both regions alike
+    # Four cases, both regions alike.
+    tables = np.stack([[[bin_table(logits[a::4] / t, labels[a::4]) for t in (1, 2)]] * 2 for a in range(4)])
     report = calibration(tables)
     low, high = report["all"]["change"]
     assert low <= report["all"]["after"]["ece"] - report["all"]["before"]["ece"] <= high < 0
@@ -85,7 +84,7 @@ def test_a_tau_that_is_the_distance_correlates_with_it_fully(sign):
     _, cells = measure_case([a_batch(2, sign)])
     assert cells["tau"].shape == (16 * 8, 6)  # those of the padding are left out
     found = correlations(cells["tau"])
-    assert found["tau_distance"] == pytest.approx(sign)
+    assert found["tau_distance"] == pytest.approx(sign, abs=1e-3)  # rounding splits ties
     assert sign * found["tau_error"] < -0.3
 
 
