@@ -41,10 +41,12 @@ TAU_RULES = """\
 * Spearman's correlation over the cells of a map, case by case; mean over the cases with its 95 % bootstrap interval.
   What a cell covers is averaged over its pixels. Slices without a boundary in the reference are left out, and cases in
   which a quantity is the same everywhere (an error of 0).
-* Distance: to the nearest boundary of the reference; what is high at boundaries has a correlation below 0. Error: the
-  share of pixels with the wrong label. Foreground: the share of pixels of any class.
+* Distance: to the nearest boundary of the reference; what is high at boundaries has a correlation below 0. So has what
+  is high on the whole object, since most cells lie far outside; the curves by distance tell the two apart.
+* Error: the share of pixels with the wrong label. Foreground: the share of pixels of any class.
 * Entropy: of the prediction's probabilities, without temperature; every network gives it at no cost.
-* "marks" asks for a mean of 0.3 (Cohen's "medium") and an interval that leaves out 0.
+* "marks" asks for a mean of 0.3 (Cohen's "medium") and an interval that leaves out 0; for the boundary also for a curve
+  of mean tau that is highest within 10 mm or pixels of it.
 """
 
 
@@ -87,13 +89,12 @@ def calibration_page(reports: list[Report]) -> str:
         cells = [f"`{report['checkpoint']}`", DATA_NAMES.get(report["data"], report["data"]), _count(report["test"])]
         cells += [f"{fit['temperature']:.2f} ({_count(fit)})", *map(_ece, regions)]
         rows.append(cells + [_arrow(region, "nll", ".3f") for region in regions])
-    answers = []
-    for region, where in (("all", "over all pixels"), ("boundary", "near the boundary")):
+    answer = "What one temperature does on the test cases, where the interval of the change leaves out 0:\n"
+    for region, where in (("all", "All pixels"), ("boundary", "Near the boundary")):
         changes = {report["checkpoint"]: report["calibration"][region]["change"] for report in reports}
         lower = [name for name, change in changes.items() if change and change[1] < 0]
         higher = [name for name, change in changes.items() if change and change[0] > 0]
-        answers.append(f"{where} it lowers the ECE of {_names(lower)}, and raises that of {_names(higher)}")
-    answer = f"Does one temperature help on the test cases (interval of the change without 0)? {'; '.join(answers)}."
+        answer += f"\n* {where}: it lowers the ECE of {_names(lower)}, and raises that of {_names(higher)}."
     title = "# Calibration: do the probabilities mean what they say?"
     return _page(title, answer, rows, "![Reliability diagrams](calibration.png)", reports, CALIBRATION_RULES)
 
@@ -122,21 +123,39 @@ def tau_answer(reports: list[Report]) -> str:
     """In which maps tau marks the boundary, the errors or the foreground, and what the entropy does there."""
     maps = {f"{report['checkpoint']} {name}": found for report in reports for name, found in report["tau"].items()}
 
-    def marked(pair: str, sign: int) -> str:
-        found = {name: [sign * bound for bound in item[pair]["interval"] or [0]] for name, item in maps.items()}
-        names = [name for name in maps if min(found[name]) > 0 and sign * maps[name][pair]["mean"] >= CLEAR]
-        return f"{len(names)} of {len(maps)} maps" + (f" ({', '.join(names)})" if 0 < len(names) < len(maps) else "")
+    def clear(pair: str, sign: int) -> list[str]:
+        bounds = {name: [sign * bound for bound in found[pair]["interval"] or [0]] for name, found in maps.items()}
+        return [name for name in maps if min(bounds[name]) > 0 and sign * maps[name][pair]["mean"] >= CLEAR]
 
-    def marks(pair: str, sign: int) -> str:
-        means = [item[pair]["mean"] for item in maps.values() if item[pair]["mean"] is not None]
-        return f"{marked(pair, sign)}" + (f", mean correlation {min(means):+.2f} to {max(means):+.2f}" if means else "")
+    def told(names: list[str], pair: str = "") -> str:
+        means = [found[pair]["mean"] for found in maps.values() if pair and found[pair]["mean"] is not None]
+        of = f", {', '.join(names)}" if 0 < len(names) <= len(maps) / 2 else ""
+        span = f" (correlations of all maps: {min(means):+.2f} to {max(means):+.2f})" if means else ""
+        return f"{len(names)} of {len(maps)} maps{of}{span}"
 
-    return (
-        f"* Boundary: tau marks it in {marks('tau_distance', -1)}; the entropy of the prediction in "
-        f"{marks('entropy_distance', -1)}.\n"
-        f"* Errors: tau marks them in {marks('tau_error', 1)}; the entropy in {marks('entropy_error', 1)}.\n"
-        f"* Foreground: tau is higher there in {marked('tau_foreground', 1)}, lower in {marked('tau_foreground', -1)}."
-    )
+    near = clear("tau_distance", -1)
+    marking = [name for name in near if abs(_peak(maps[name])) < 10]
+    lines = [
+        f"* Boundary: tau marks it in {told(marking, 'tau_distance')}; "
+        f"the entropy correlates with the distance in {told(clear('entropy_distance', -1), 'entropy_distance')}.",
+        f"* Errors: tau marks them in {told(clear('tau_error', 1), 'tau_error')}; "
+        f"the entropy in {told(clear('entropy_error', 1), 'entropy_error')}.",
+        f"* Foreground: tau is higher there in {told(clear('tau_foreground', 1))}; "
+        f"lower in {told(clear('tau_foreground', -1))}.",
+    ]
+    if others := [name for name in near if name not in marking]:
+        lines[0] += f" Tau falls with the distance too in {told(others)}, but its peak is not at the boundary."
+    return "\n".join(lines)
+
+
+def _peak(found: Report) -> float:
+    """Signed distance at which the mean of tau is highest."""
+    return max(_profile(found), key=lambda item: item["tau"], default={"from": 0})["from"] + 2.5
+
+
+def _profile(found: Report) -> list[Report]:
+    """The mean of tau by distance, without bins of so few cells that chance decides."""
+    return [item for item in found["profile"] if item["cells"] >= 30]
 
 
 def _correlation(found: Report) -> str:
@@ -196,7 +215,7 @@ def _draw_reliability(panels: list[Axes], report: Report) -> None:
 
 
 def _draw_tau(panels: list[Axes], report: Report) -> None:
-    """Correlations as bars; mean tau by distance, without bins of fewer than 30 cells."""
+    """Correlations as bars, mean tau by distance as a curve."""
     bars, curve = panels
     pairs = list(PAIRS)[:4]
     for number, (name, found) in enumerate(report["tau"].items()):
@@ -204,7 +223,7 @@ def _draw_tau(panels: list[Axes], report: Report) -> None:
         bars.bar(places, [found[pair]["mean"] or 0.0 for pair in pairs], 0.35, label=name)
         for place, pair in zip(places, pairs, strict=True):
             bars.plot([place] * 2, found[pair]["interval"] or [0, 0], color="black")
-        profile = [item for item in found["profile"] if item["cells"] >= 30]
+        profile = _profile(found)
         curve.plot([item["from"] + 2.5 for item in profile], [item["tau"] for item in profile], ".-", label=name)
     bars.set_xticks([place + 0.2 for place in range(len(pairs))], [PAIRS[pair].replace(" ", "\n") for pair in pairs])
     bars.set_ylim(-1, 1)
@@ -212,5 +231,5 @@ def _draw_tau(panels: list[Axes], report: Report) -> None:
     bars.set_ylabel("Spearman's correlation, mean over cases")
     curve.axvline(0, color="grey", linewidth=0.8)
     curve.set_ylim(0, 1)
-    curve.set_xlabel(f"distance to the boundary ({report['unit']}), inside below 0")
+    curve.set_xlabel(f"distance to the boundary, {report['unit']} (inside: < 0)", fontsize="small")
     curve.set_ylabel("mean tau of the cells")
