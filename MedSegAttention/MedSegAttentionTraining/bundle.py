@@ -27,7 +27,7 @@ RESEARCH_ONLY = "For research only. Not a medical device: not for diagnosis, tre
 
 @dataclass(frozen=True)
 class Training:
-    """What came out of a run: its settings, its weights file, and the reports of ``evaluate``."""
+    """What came out of a run: its settings, its weights file, and the reports of ``evaluate`` and ``reliability``."""
 
     config: TrainingConfig
     weights: Path
@@ -56,7 +56,7 @@ def write_bundle(training: Training, folder: Path) -> Card:
         "fit": config.stages[-1].fit,
         **json.loads(template.read_text(encoding="utf-8")),
         "flips": flips_trained_on(config),
-        "metrics": dict(map(_figures, training.reports)),
+        "metrics": _metrics(training.reports, hashlib.sha256(weights).hexdigest()),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     names = [label["name"] for label in card["labels"]]
@@ -78,6 +78,28 @@ def flips_trained_on(config: TrainingConfig) -> list[str]:
     """The mirror images among the training pictures, of :data:`~MedSegAttentionLib.data.card.FLIPS`."""
     flip = config.augmentation.get("flip")
     return list(FLIPS if flip == "both" else FLIPS[:1] if flip else ())
+
+
+def _metrics(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, Any]:
+    """Figures by data set; those of ``reliability`` become the ``calibration`` of theirs.
+
+    Raises:
+        InputError: a report of ``reliability`` is about other weights, or about data without a report of ``evaluate``.
+    """
+    metrics = dict(_figures(report) for report in reports if "calibration" not in report)
+    for report in (report for report in reports if "calibration" in report):
+        name, found = data_name(report), report["calibration"]["all"]
+        if name not in metrics or report["weights_sha256"] != weights_sha256:
+            raise InputError(
+                f"the reliability of '{report['checkpoint']}' on '{name}' was measured with other weights, or is not "
+                f"beside a report of evaluate on the same data ({', '.join(metrics) or 'none'}); measure it again."
+            )
+        metrics[name]["calibration"] = {
+            "ece": found["before"]["ece"],
+            "temperature": report["fit"]["temperature"],
+            "ece_with_temperature": found["after"]["ece"],
+        }
+    return metrics
 
 
 def _figures(report: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -174,7 +196,13 @@ def model_card(card: dict[str, Any]) -> str:
 
 def _metrics_line(name: str, figures: dict[str, Any]) -> str:
     classes = ", ".join(f"{label} {values['dice']:.3f}" for label, values in figures["per_class"].items())
-    return f"- {name} ({figures['cases']} cases): mean Dice by case {figures['dice']:.3f} ({classes})."
+    line = f"- {name} ({figures['cases']} cases): mean Dice by case {figures['dice']:.3f} ({classes})."
+    if calibration := figures.get("calibration"):
+        line += (
+            f" Expected calibration error {calibration['ece']:.3f}, {calibration['ece_with_temperature']:.3f} with "
+            f"temperature {calibration['temperature']:.2f} (not applied)."
+        )
+    return line
 
 
 def licence(card: dict[str, Any]) -> str:

@@ -148,7 +148,9 @@ def _add_export(export: argparse.ArgumentParser) -> None:
     export.add_argument("--format", choices=("bundle", "onnx"), default="bundle", help="MONAI bundle (default) or ONNX")
     export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
     export.add_argument("--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run")
-    export.add_argument("--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate")
+    export.add_argument(
+        "--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate and reliability"
+    )
     export.add_argument("--attention", metavar="NAME,...|none", help="onnx: attention maps among the outputs (all)")
     export.set_defaults(run=_export)
 

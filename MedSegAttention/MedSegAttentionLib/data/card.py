@@ -59,7 +59,7 @@ class Card:
         training_data: what it was trained on, each ``{"name", "cases", "terms", "citation"}``.
         license: one line; the full text is the checkpoint's LICENSE file.
         limits: known failures, one sentence each.
-        metrics: measured figures, as written by ``evaluate``.
+        metrics: measured figures by data set, of ``evaluate``; ``calibration`` among them is of ``reliability``.
         flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
             trained on. None where left and right tell organs apart.
         weights_sha256: of ``models/model.safetensors``.

@@ -74,6 +74,9 @@ def _measured(dataSet: str, figures: Any) -> str:
     text = _("{name}, {cases} cases: mean Dice {dice}").format(
         name=dataSet, cases=figures.get("cases", "?"), dice=_number(figures.get("dice"), 3)
     )
+    calibration = figures.get("calibration")
+    if isinstance(calibration, dict):
+        text += _("; expected calibration error {error}").format(error=_number(calibration.get("ece"), 3))
     rows = [
         f"<tr><td>{escape(str(name))}</td><td>{_number(values.get('dice'), 3)}</td>"
         f"<td>{_number(values.get('hd95'), 1)} {escape(str(unit))}</td></tr>"
