@@ -56,7 +56,7 @@ def test_one_question_says_what_how_large_and_where(a_widget, an_unready_logic, 
     ((function, text),) = an_application.shown
     assert function == "confirmOkCancelDisplay"
     for word in (
-        *(f"{package.name}: {package.purpose}" for package in PACKAGES),
+        *(f"{package.name}: " for package in PACKAGES),
         "200 MB to 3.0 GB",
         "PyTorch extension is installed first",
         "20.0 GB are free in /slicer/lib",

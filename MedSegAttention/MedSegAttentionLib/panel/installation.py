@@ -66,7 +66,13 @@ def planText(plan: Any) -> str:
         plan: a ``setup.installation.InstallationPlan``.
     """
     lines = [_("Segmentation needs Python packages that are not installed:"), ""]
-    lines += [f"  {package.name}: {package.purpose} ({_megabytes(package.megabytes)})" for package in plan.packages]
+    purposes = {
+        "torch": _("runs the networks; comes through the PyTorch extension"),
+        "monai": _("prediction in overlapping tiles"),
+        "safetensors": _("reads the weights"),
+        "psutil": _("stops a run as a whole"),
+    }
+    lines += [f"  {item.name}: {purposes[item.name]} ({_megabytes(item.megabytes)})" for item in plan.packages]
     lines.append("")
     if plan.needs_extension:
         lines.append(_("Slicer's PyTorch extension is installed first; then Slicer must be restarted."))

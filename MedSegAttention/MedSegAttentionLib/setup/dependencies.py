@@ -18,20 +18,18 @@ class Package:
 
     Attributes:
         name: to import and to install.
-        purpose: what it is for, in a few words.
         megabytes: rough size of what is downloaded, or its smallest and largest.
     """
 
     name: str
-    purpose: str
     megabytes: tuple[int, int]
 
 
 PACKAGES = (
-    Package("torch", "runs the networks; comes through the PyTorch extension", (200, 3000)),
-    Package("monai", "prediction in overlapping tiles", (3, 3)),
-    Package("safetensors", "reads the weights", (1, 1)),
-    Package("psutil", "stops a run as a whole", (1, 1)),
+    Package("torch", (200, 3000)),
+    Package("monai", (3, 3)),
+    Package("safetensors", (1, 1)),
+    Package("psutil", (1, 1)),
 )
 """torch is small without, and large with support of NVIDIA cards."""
 UNPACKED = 2.5
