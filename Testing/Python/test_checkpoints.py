@@ -14,6 +14,7 @@ import torch
 from MedSegAttentionLib.checkpoints import catalogue, loading
 from MedSegAttentionLib.checkpoints.catalogue import choose_checkpoint, find_checkpoint, list_checkpoints, read_card
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
+from MedSegAttentionLib.data.card import default_checkpoints
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, MedSegAttentionError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.runner.in_process import run
@@ -63,6 +64,15 @@ def installed(tmp_path: Path, monkeypatch) -> Path:
 )
 def test_the_modality_chooses_between_ct_and_mr(volume, expected, installed):
     assert choose_checkpoint("abdomen", volume) == installed / expected
+
+
+def test_a_second_checkpoint_of_a_modality_is_taken_by_name_alone(installed):
+    values = card_values(id="abdomen-mr-other", task="abdomen", modality="MR")
+    write_card(installed / "abdomen-mr-other", values)
+    assert choose_checkpoint("abdomen", a_volume("MR")).name == "abdomen-mr-klo-net"
+    assert choose_checkpoint("abdomen", a_volume("MR"), "abdomen-mr-other").name == "abdomen-mr-other"
+    defaults = default_checkpoints(list_checkpoints(), "abdomen")
+    assert [card.id for card in defaults] == ["abdomen-ct-klo-net", "abdomen-mr-klo-net"]
 
 
 def test_a_volume_that_says_nothing_asks_for_a_checkpoint(installed):

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..data.card import Card
+from ..data.card import Card, default_checkpoints
 from ..data.errors import CheckpointError, InputError, UsageError
 from ..data.volume import VolumeImage
 from .card_file import CARD_FILE, read_card
@@ -114,8 +114,8 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
         raise InputError(
             f"neither task nor checkpoint was given; expected a task ({', '.join(TASKS)}) or a checkpoint."
         )
-    cards = [card for card in list_checkpoints() if card.task == task]
-    if task == "abdomen" and cards:
+    cards = default_checkpoints(list_checkpoints(), task)
+    if len(cards) > 1 or (task == "abdomen" and cards):
         cards = _of_modality(cards, volume)
     if not cards:
         raise CheckpointError(f"no checkpoint for task '{task}' is installed; add one or choose another task.")

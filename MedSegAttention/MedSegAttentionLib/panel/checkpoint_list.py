@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..data.card import Card
+from ..data.card import Card, default_checkpoints
 from ..data.errors import MedSegAttentionError
 from .model_card import cardsHtml
 
@@ -34,6 +34,7 @@ class CheckpointList:
         self._flipsCheckBox = ui.testTimeFlipsCheckBox
         self._cards: dict[str, Card] = {}
         self._listed: list[Card] | None = None
+        self._task = ""
         self._html = ""
         self._problem = ""
         self._onChosen, self._expectedTime = onChosen, expectedTime
@@ -56,9 +57,9 @@ class CheckpointList:
         return any(card.task == task for card in self._cards.values())
 
     def candidates(self) -> list[Card]:
-        """The selected checkpoint, or all that task and volume may choose from."""
+        """The selected checkpoint, or all that the volume may decide between."""
         selected = self._cards.get(self._comboBox.itemData(self._comboBox.currentIndex))
-        return [selected] if selected else list(self._listed or [])
+        return [selected] if selected else default_checkpoints(self._listed or [], self._task)
 
     def show(self, task: str, checkpoint: str) -> str:
         """List the checkpoints of ``task``, select one and show its card.
@@ -66,7 +67,7 @@ class CheckpointList:
         Returns:
             the ID that is selected: ``checkpoint``, or :data:`AUTOMATIC` where the task has no such checkpoint.
         """
-        cards = [card for card in self._cards.values() if card.task == task]
+        cards, self._task = [card for card in self._cards.values() if card.task == task], task
         wasBlocked = self._comboBox.blockSignals(True)
         if self._listed != cards:
             self._comboBox.clear()

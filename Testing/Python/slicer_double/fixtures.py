@@ -34,6 +34,7 @@ def a_module(monkeypatch: pytest.MonkeyPatch, an_application: Application) -> It
     library = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "MedSegAttentionLib"}
     module = load_module(monkeypatch)
     cards = [a_card("abdomen-ct-x", "abdomen"), a_card("abdomen-mr-x", "abdomen"), a_card("prostate-x", "prostate")]
+    cards[1] = replace(cards[1], modality="MR")
     cards[-1] = replace(cards[-1], flips=("horizontal",))
     monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
     logic = module.MedSegAttentionLogic
