@@ -19,7 +19,7 @@ from MedSegAttentionLib.data.card import FLIPS, Card
 from MedSegAttentionLib.data.errors import InputError
 
 from .config import TrainingConfig
-from .results import data_name
+from .results import data_name, report_name
 
 CARDS = Path(__file__).parent / "cards"
 RESEARCH_ONLY = "For research only. Not a medical device: not for diagnosis, treatment or any other clinical use."
@@ -84,9 +84,14 @@ def _metrics(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, An
     """Figures by data set; those of ``reliability`` become the ``calibration`` of theirs.
 
     Raises:
-        InputError: a report of ``reliability`` is about other weights, or about data without a report of ``evaluate``.
+        InputError: two reports of one data set; or a report of ``reliability`` is about other weights, or about data
+            without a report of ``evaluate``.
     """
-    metrics = dict(_figures(report) for report in reports if "calibration" not in report)
+    metrics: dict[str, Any] = {}
+    for name, figures in (_figures(report) for report in reports if "calibration" not in report):
+        if name in metrics:
+            raise InputError(f"two reports of evaluate are about '{name}'; expected one for each data set.")
+        metrics[name] = figures
     for report in (report for report in reports if "calibration" in report):
         name, found = data_name(report), report["calibration"]["all"]
         if name not in metrics or report["weights_sha256"] != weights_sha256:
@@ -103,11 +108,15 @@ def _metrics(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, An
 
 
 def _figures(report: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name of the data set of a report of ``evaluate``, and its split unless "test"; the figures the card shows."""
-    name = data_name(report) if report.get("split") in (None, "test") else f"{data_name(report)} ({report['split']})"
+    """Name of a report of ``evaluate``, and the figures the card shows."""
     per_class = {label: {key: values[key] for key in ("dice", "hd95")} for label, values in report["per_class"].items()}
     figures = {key: report["mean"][key] for key in ("dice", "iou", "hd95")}
-    return name, {"cases": len(report["cases"]), **figures, "hd95_unit": report["hd95_unit"], "per_class": per_class}
+    return report_name(report), {
+        "cases": len(report["cases"]),
+        **figures,
+        "hd95_unit": report["hd95_unit"],
+        "per_class": per_class,
+    }
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:

@@ -33,8 +33,9 @@ CALIBRATION_RULES = """\
 * ECE: expected calibration error of the largest probability, 15 equally wide bins, over all pixels of all cases: 0
   where of the pixels called with 80 % four in five are right, and so on. Most pixels are easy background, hence
   beside it that near the boundary: within 5 mm or pixels of one of the reference or of the segmentation.
-* The temperature divides the logits; it minimises the negative log likelihood (NLL) over all pixels of the training
-  cases that were kept aside to choose the epoch. Above 1: the network was too sure. No label changes by it.
+* The temperature divides the logits; it minimises the negative log likelihood (NLL) over all pixels of this data
+  set's training cases that were kept aside to choose the epoch. Above 1: the network was too sure. No label changes by
+  it.
 * In brackets: 95 % bootstrap interval over the test cases of the ECE after less the ECE before; rough for few cases.
 """
 TAU_RULES = """\

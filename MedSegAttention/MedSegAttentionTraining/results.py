@@ -56,7 +56,7 @@ def results_table(results: Path) -> str:
     for report in reports:
         cells = [
             f"`{report['checkpoint']}`",
-            data_name(report),
+            report_name(report),
             str(len(report["cases"])),
             _dice(report),
             _other_average(report, "per_slice"),
@@ -71,6 +71,13 @@ def results_table(results: Path) -> str:
 def data_name(report: dict[str, Any]) -> str:
     """What a reader knows the data set of a report of ``evaluate`` by."""
     return DATA_NAMES.get(report["data"], report["data"])
+
+
+def report_name(report: dict[str, Any]) -> str:
+    """The data set, and what else a reader must know: a split other than ``test``, mirror images."""
+    split = report.get("split") or "test"
+    remarks = [split] * (split != "test") + ["mirror images averaged"] * bool(report.get("test_time_flips"))
+    return f"{data_name(report)} ({', '.join(remarks)})" if remarks else data_name(report)
 
 
 def _dice(report: dict[str, Any]) -> str:

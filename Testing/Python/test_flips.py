@@ -10,7 +10,7 @@ from torch import Tensor
 from MedSegAttentionLib.checkpoints.card_file import read_card
 from MedSegAttentionLib.checkpoints.catalogue import SHIPPED
 from MedSegAttentionLib.data.card import FLIPS
-from MedSegAttentionLib.data.errors import CheckpointError, UsageError
+from MedSegAttentionLib.data.errors import CheckpointError, InputError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.engine import SegmentationRun
 from MedSegAttentionLib.inference.prediction import Predictor
@@ -115,7 +115,7 @@ def test_a_card_without_flips_refuses_them_and_runs_without(tmp_path):
     card = checkpoint_of(ThresholdNetwork(), tmp_path).card
     assert (card.flips, card.passes_with_flips) == ((), 1)
     assert RunSettings().mirrors(card) == ((),)
-    with pytest.raises(UsageError, match=r"'prostate-klo-net'.*not trained on mirror images"):
+    with pytest.raises(InputError, match=r"'prostate-klo-net'.*not trained on mirror images"):
         FLIPPED.mirrors(card)
 
 
@@ -133,7 +133,7 @@ def test_the_worker_gives_what_this_process_gives_and_refuses_alike(tmp_path):
     runner = BackgroundRunner()
     try:
         there = runner.run(volume, checkpoint=whole, settings=FLIPPED)
-        with pytest.raises(UsageError, match="mirror images"):
+        with pytest.raises(InputError, match="mirror images"):
             runner.run(volume, checkpoint=none, settings=FLIPPED)
     finally:
         runner.close()

@@ -36,6 +36,8 @@ def test_a_card_that_ships_is_shown_in_full(model_card, card):
         assert f"{data['cases']} cases" in text
     for name, figures in card.metrics.items():
         assert f"{name}, {figures['cases']} cases: mean Dice {figures['dice']:.3f}" in text
+        if calibration := figures.get("calibration"):
+            assert f"expected calibration error {calibration['ece']:.3f}" in text
         for label, values in figures["per_class"].items():
             row = rf"{label}\s+{values['dice']:.3f}\s+{values['hd95']:.1f} {figures['hd95_unit']}"
             assert re.search(row, text), row

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from MedSegAttentionLib.data.card import AttentionMap
-from MedSegAttentionLib.data.errors import ContractWarning, InputError
+from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
 from MedSegAttentionLib.scene.overlays import shown_overlay
 from slicer_double.fakes import a_card, scene_content
 
@@ -236,3 +236,28 @@ def test_stages_of_a_checkpoint_just_added_are_offered(a_widget, monkeypatch):
     assert entries(a_widget.ui.neighbourStageComboBox) == []
     a_widget.panel._onCheckpointsChanged()
     assert entries(a_widget.ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)"]
+
+
+def test_while_a_run_or_a_batch_goes_on_the_buttons_wait(a_widget, a_runner, a_crosshair, an_application, tmp_path):
+    ui, seen = a_widget.ui, []
+    an_application.during_events = lambda: seen.append(ui.rowAtCrosshairButton.enabled)
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    ui.batchButton.click()
+    assert set(seen) == {False}
+    assert ui.rowAtCrosshairButton.enabled
+    an_application.during_events = None
+    a_runner.slices_per_poll = 0
+    ui.applyButton.click()
+    assert not ui.rowAtCrosshairButton.enabled
+    ui.applyButton.click()
+    assert ui.rowAtCrosshairButton.enabled
+
+
+def test_a_reload_meanwhile_shows_no_error(a_widget, a_runner, a_crosshair, an_application, monkeypatch):
+    def end(*_arguments, **_keywords):
+        a_widget.cleanup()
+        raise RunError("the worker process was closed with the module.")
+
+    monkeypatch.setattr(a_runner, "attention_row", end)
+    a_widget.ui.rowAtCrosshairButton.click()
+    assert an_application.shown == []

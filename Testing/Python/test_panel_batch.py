@@ -8,7 +8,7 @@ import pytest
 import slicer
 
 from MedSegAttentionLib.data.errors import ContractWarning
-from slicer_double.fakes import nodes_of, scene_content
+from slicer_double.fakes import add_noise, nodes_of, scene_content
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -147,6 +147,19 @@ def test_closing_scene_or_panel_during_a_batch_stops_it(end, a_widget, a_scene, 
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
     if end == "reload":
         assert ui.batchProgressBar.value == 33
+
+
+def test_a_scene_closed_after_the_first_volume_is_no_error(a_widget, a_scene, a_runner, an_application):
+    add_noise(a_scene, "second")
+
+    def close_during_the_second():
+        if len(a_runner.calls) == 2 and a_scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode"):
+            a_scene.Clear(False)
+
+    an_application.during_events = close_during_the_second
+    a_widget.ui.batchButton.click()
+    assert a_widget.ui.batchStatusLabel.text.startswith("1 segmented")
+    assert an_application.shown == []
 
 
 def test_the_chosen_result_is_exported_and_nothing_is_replaced_unasked(a_widget, a_scene, an_application, tmp_path):

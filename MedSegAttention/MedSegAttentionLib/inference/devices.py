@@ -32,7 +32,7 @@ def precision(device: torch.device) -> torch.dtype:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether ``error`` says that the device has no memory left."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
+    return isinstance(error, torch.OutOfMemoryError) or any(
         text in str(error).lower() for text in ("out of memory", "can't allocate memory", "not enough memory")
     )
 

@@ -48,12 +48,12 @@ class RunSettings:
         """The flips of each picture to average over, the slice itself (no flip) first.
 
         Raises:
-            UsageError: flips are asked for, and the card allows none.
+            InputError: flips are asked for, and the card allows none.
         """
         if not self.test_time_flips:
             return ((),)
         if not card.flips:
-            raise UsageError(
+            raise InputError(
                 f"test-time flips cannot be used with '{card.id}': it was not trained on mirror images. Run without "
                 "them (no --flips, testTimeFlips=False)."
             )

@@ -54,9 +54,9 @@ class CheckpointLogic:
         """Full text of the licence of a checkpoint."""
         return licence_text(find_checkpoint(checkpointId))
 
-    def sliceCount(self, volumeNode: Any, card: Card) -> int:
-        """How many slices of a volume a checkpoint would segment."""
-        return plan_slices(volume_image(volumeNode), card.orientation, "auto").shape[0]
+    def sliceCount(self, volumeNode: Any, card: Card, axis: str = "auto") -> int:
+        """How many slices of a volume a checkpoint would segment, cut along ``axis`` (see :meth:`segment`)."""
+        return plan_slices(volume_image(volumeNode), card.orientation, axis).shape[0]
 
     def secondsPerSlice(self, checkpointId: str, device: str = "auto") -> float:
         """Measured on three slices of noise, in another process; takes seconds."""

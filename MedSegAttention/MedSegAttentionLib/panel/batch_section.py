@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..data.case import file_names
-from ..data.errors import Cancelled, MedSegAttentionError
+from ..data.errors import Cancelled, InputError, MedSegAttentionError
 from .choices import choicesOf
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,8 @@ class BatchSection:
                 **choices,
             )
             if not ui.batchOutputPathLineEdit.currentPath and any(item.status == "segmented" for item in outcomes):
-                parameters.result = self.logic.latestSegmentation()
+                with suppress(InputError):  # the scene was closed meanwhile
+                    parameters.result = self.logic.latestSegmentation()
             return self._report(outcomes)
         except Cancelled:
             return _("Cancelled; the scene is as it was.")

@@ -60,16 +60,17 @@ class ExpectedTime:
             return ""
         if parameters.testTimeFlips:
             seconds *= card.passes_with_flips
-        count = self._sliceCount(parameters.inputVolume, card)
+        count = self._sliceCount(parameters, card)
         if not count:
             return _("about {seconds} a slice").format(seconds=_duration(seconds))
         return _("about {seconds} for this volume of {count} slices").format(
             seconds=_duration(seconds * count), count=count
         )
 
-    def _sliceCount(self, volumeNode: Any, card: Card) -> int:
+    def _sliceCount(self, parameters: Any, card: Card) -> int:
+        volume = parameters.inputVolume
         try:
-            return self._logic.sliceCount(volumeNode, card) if volumeNode else 0
+            return self._logic.sliceCount(volume, card, parameters.axis.value) if volume else 0
         except MedSegAttentionError:  # Apply says what is wrong with the volume
             return 0
 

@@ -36,7 +36,8 @@ class NeighboursSection(Section):
         self._logic, self._ready = logic, ready
         self._cards: list[Card] = []
         self._row: tuple[Any, str] | None = None
-        self._computing = False
+        self._computing = self._closed = False
+        self._available = True
         self._connect(ui.neighbourStageComboBox, "currentIndexChanged(int)", self._onStage)
         self._connect(ui.rowAtCrosshairButton, "clicked(bool)", self._onCrosshair)
         self._connect(ui.rowAtPointButton, "clicked(bool)", self._onPoint)
@@ -52,9 +53,14 @@ class NeighboursSection(Section):
             self._ui.neighboursStatusLabel.text = ""
         super().setParameterNode(parameters)
 
+    def setAvailable(self, available: bool) -> None:
+        """Whether the worker process is free; else the buttons would wait for a whole run."""
+        self._available = available
+        self._update()
+
     def close(self) -> None:
         """Let go of everything; the widgets may be gone afterwards."""
-        self._row = None
+        self._row, self._closed = None, True
         super().close()
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
@@ -63,7 +69,7 @@ class NeighboursSection(Section):
         entries = [(_("{stage} ({map})").format(stage=stage, map=title), stage) for stage, title in stages.items()]
         fill(ui.neighbourStageComboBox, entries, parameters.neighbourStage if parameters else "")
         ui.neighbourStageComboBox.enabled = bool(entries)
-        possible = bool(entries) and self._subject()[0] is not None and not self._computing
+        possible = bool(entries) and self._subject()[0] is not None and self._available and not self._computing
         ui.rowAtCrosshairButton.enabled = possible
         ui.rowAtPointButton.enabled = possible and parameters.pointList is not None
 
@@ -116,14 +122,18 @@ class NeighboursSection(Section):
             logger.debug("no attention row", exc_info=True)
             status = ""
         except MedSegAttentionError as error:
-            slicer.util.errorDisplay(str(error))
+            self._showError(str(error))
         except Exception as error:
             logger.exception("attention row failed")
             text = _("The neighbours could not be computed: {error}").format(error=error)
-            slicer.util.errorDisplay(text, detailedText=traceback.format_exc())
+            self._showError(text, detailedText=traceback.format_exc())
         finally:
             self._computing = False
             self._setStatus(status)
+
+    def _showError(self, text: str, **details: str) -> None:
+        if not self._closed:  # else the worker ended with the module
+            slicer.util.errorDisplay(text, **details)
 
     def _setStatus(self, text: str) -> None:
         if self._parameters:  # else the panel was left meanwhile, or closed

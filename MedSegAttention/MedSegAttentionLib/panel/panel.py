@@ -54,7 +54,8 @@ class Panel(VTKObservationMixin):
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
         self._installation = Installation(logic, self._setStatus)
-        self._sections = (ResultsSection(ui), AttentionSection(ui), NeighboursSection(ui, logic, self._ready))
+        self._neighbours = NeighboursSection(ui, logic, self._ready)
+        self._sections = (ResultsSection(ui), AttentionSection(ui), self._neighbours)
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         ui.applyButton.connect("clicked(bool)", self.onApplyButton)
         ui.inputVolumeSelector.connect("nodeAdded(vtkMRMLNode*)", self._onVolumeAdded)
@@ -232,6 +233,7 @@ class Panel(VTKObservationMixin):
             return
         for section in (*self._parameterSections(), self.ui.batchCollapsibleButton):
             section.enabled = not running
+        self._neighbours.setAvailable(not running)
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = running
         self._setStatus("")
@@ -240,6 +242,7 @@ class Panel(VTKObservationMixin):
     def _onBatchRunning(self, running: bool) -> None:
         for section in self._parameterSections():
             section.enabled = not running
+        self._neighbours.setAvailable(not running)
         self._update()
 
     def _parameterSections(self) -> tuple[Any, ...]:
@@ -286,8 +289,7 @@ class Panel(VTKObservationMixin):
 
     def _onCheckpointsChanged(self) -> None:
         self._checkpoints.load(self.logic.checkpoints)
-        for section in self._sections:
-            section.setParameterNode(self._parameterNode)
+        self._neighbours.setParameterNode(self._parameterNode)
         self._update()
 
     def _setStatus(self, text: str) -> None:

@@ -112,7 +112,7 @@ def show_overlay(
     background_node: slicer.vtkMRMLVolumeNode,
     opacity: float = DEFAULT_OPACITY,
 ) -> None:
-    """Show ``background_node``, and ``node`` over it, in every slice view; the overlay of another image goes.
+    """Show ``background_node``, and ``node`` over it, in every slice view; an overlay shown before goes.
 
     A view that was empty is fitted to the image, as Slicer does with the first volume loaded; others keep their zoom.
 
@@ -129,7 +129,7 @@ def show_overlay(
         if node:
             view.SetForegroundVolumeID(node.GetID())
             view.SetForegroundOpacity(opacity)
-        elif is_overlay(shown) and shown.GetNodeReference(VOLUME_ROLE) is not background_node:
+        elif is_overlay(shown):
             view.SetForegroundVolumeID(None)
         if was_empty:
             _fit(scene, view)
