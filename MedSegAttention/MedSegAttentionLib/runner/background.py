@@ -5,32 +5,18 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..data.result import AttentionVolume, RunProgress, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
-from .background_run import BackgroundRun
+from .background_run import BackgroundRun, Patience
 from .process import WorkerKeeper
 
-__all__ = ["BackgroundRun", "BackgroundRunner", "RunSettings"]
+__all__ = ["BackgroundRun", "BackgroundRunner", "Patience", "RunSettings"]
 
 WAIT_SECONDS = 0.01
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a worker may say nothing before it counts as hung.
-
-    Attributes:
-        silence: seconds while a run goes on; loading torch or one slice on a slow CPU must fit.
-        stop: seconds after the user discarded the run.
-    """
-
-    silence: float = 300.0
-    stop: float = 10.0
 
 
 class BackgroundRunner:
@@ -47,7 +33,7 @@ class BackgroundRunner:
         self,
         python: str | Path | None = None,
         idle_seconds: float = 60.0,
-        patience: Patience = Patience(),
+        patience: Patience = Patience(),  # noqa: B008 - frozen
         folder: Path | None = None,
     ) -> None:
         self.keeper = WorkerKeeper(python, idle_seconds)

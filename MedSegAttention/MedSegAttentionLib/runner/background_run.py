@@ -9,8 +9,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Protocol, Union
 
 import numpy as np
 
@@ -20,16 +21,34 @@ from ..data.result import AttentionVolume, RunProgress, RunStart, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
 from . import exchange
-from .process import WorkerProcess
-
-if TYPE_CHECKING:
-    from .background import BackgroundRunner
+from .process import WorkerKeeper, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "MedSegAttention-run-"
 TICK_SECONDS = 0.25
 Outcome = Union[VolumeResult, tuple[AttentionVolume, dict[str, Any]], Exception]  # noqa: UP007 - for Python 3.9
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a worker may say nothing before it counts as hung.
+
+    Attributes:
+        silence: seconds while a run goes on; loading torch or one slice on a slow CPU must fit.
+        stop: seconds after the user discarded the run.
+    """
+
+    silence: float = 300.0
+    stop: float = 10.0
+
+
+class Runner(Protocol):
+    """What a run needs of its :class:`~.background.BackgroundRunner`."""
+
+    keeper: WorkerKeeper
+    patience: Patience
+    folder: Path | None
 
 
 class BackgroundRun:
@@ -47,7 +66,7 @@ class BackgroundRun:
 
     def __init__(
         self,
-        runner: BackgroundRunner,
+        runner: Runner,
         volume: VolumeImage,
         task: str | None,
         checkpoint: str | Path | None,
