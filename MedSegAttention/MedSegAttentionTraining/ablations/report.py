@@ -27,7 +27,8 @@ RULES = """\
 * Dice, Jaccard and HD95: means by case over the classes present. Weighted Jaccard: all pixels of all cases together,
   each class weighted by its share of the reference.
 * MAC (multiply-accumulates) are for one slice and leave selective scans out.
-* ms: the network alone, one slice at a time, on a machine that did other work as well.
+* ms: the network alone, one slice at a time, on a machine that did other work as well: no more than its order of
+  magnitude. For times see [all networks](../networks.md).
 """
 
 
