@@ -57,14 +57,14 @@ class Ablation:
 
 
 def _base(task: str, classes: list[str], fit: dict, intensity: dict, augmentation: dict, **more: Any) -> TrainingConfig:
-    """One stage of 4 epochs of 512 slices; a quarter of the cases is kept aside to measure on."""
+    """One stage of 12 epochs of 512 slices; a quarter of the cases is kept aside to measure on."""
     return TrainingConfig(
         checkpoint=f"{task}-ablation",
         task=task,
         network={},
         classes=classes,
         intensity=intensity,
-        stages=[Stage(fit, 4)],
+        stages=[Stage(fit, 12)],
         augmentation=augmentation,
         **{"validation_share": 0.25, "tau_budget": 0.1, **more},
     )
