@@ -44,6 +44,8 @@ def write_bundle(training: Training, folder: Path) -> Card:
     template = CARDS / f"{config.checkpoint}.json"
     if not template.is_file():
         raise InputError(f"'{template}' does not exist; write the card of '{config.checkpoint}' there first.")
+    text = json.loads(template.read_text(encoding="utf-8"))
+    changelog = text.pop("changelog", {text["version"]: "first version"})
     weights = save({name: _half(tensor) for name, tensor in sorted(load_file(training.weights).items())})
     card = {
         "id": config.checkpoint,
@@ -54,7 +56,7 @@ def write_bundle(training: Training, folder: Path) -> Card:
         "activation": "sigmoid" if config.out_channels == 1 else "softmax",
         "intensity": config.intensity,
         "fit": config.stages[-1].fit,
-        **json.loads(template.read_text(encoding="utf-8")),
+        **text,
         "flips": flips_trained_on(config),
         "metrics": _metrics(training.reports, hashlib.sha256(weights).hexdigest()),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -64,7 +66,7 @@ def write_bundle(training: Training, folder: Path) -> Card:
         raise InputError(f"'{template}' lists the classes {names}; the configuration has {config.classes}.")
     for path, content in (
         (WEIGHTS_FILE, weights),
-        (CARD_FILE, _json(_metadata(card))),
+        (CARD_FILE, _json(_metadata(card, changelog))),
         (Path("configs/inference.json"), _json(_inference(config.checkpoint))),
         (Path("docs/README.md"), model_card(card).encode()),
         (Path("LICENSE"), licence(card).encode()),
@@ -127,7 +129,7 @@ def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def _metadata(card: dict[str, Any]) -> dict[str, Any]:
+def _metadata(card: dict[str, Any], changelog: dict[str, str]) -> dict[str, Any]:
     """MONAI's bundle metadata around our card."""
     size = card["fit"]["size"]
     classes = ["background", *(label["name"] for label in card["labels"])]
@@ -154,7 +156,7 @@ def _metadata(card: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json",
         "version": card["version"],
-        "changelog": {card["version"]: "first version"},
+        "changelog": changelog,
         "monai_version": monai.__version__,
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": np.__version__,
