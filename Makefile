@@ -34,7 +34,7 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "Running the tests on real MRML, without the Slicer application ..."
-	@$(RUN) -m pytest
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

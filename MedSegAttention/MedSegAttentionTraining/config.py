@@ -35,6 +35,8 @@ class TrainingConfig:
         selection: how they are chosen: ``random``, or ``last`` in the order of names (the frames of a video, which
             resemble their neighbours).
         tau_budget: weight of ``(mean tau - 1/2)^2`` in the loss.
+        boundary: weight of a loss that counts errors by their distance from the boundary (Karimi 2019, on distance
+            maps) beside Dice and cross-entropy; 1 makes it as large as those in every step.
         ema: decay of the averaged weights, per step.
     """
 
@@ -54,6 +56,7 @@ class TrainingConfig:
     warmup_steps: int = 100
     ema: float = 0.99
     tau_budget: float = 0.0
+    boundary: float = 0.0
     validation_share: float = 0.15
     selection: str = "random"
     seed: int = 0

@@ -48,7 +48,7 @@ def small(name: str) -> Ablation:
     rows = (ablation.rows[0], ablation.rows[-1])
     fit = ablation.base.stages[0].fit | {"size": 64}
     base = replace(ablation.base, stages=[Stage(fit, 1)], batch_size=2, epoch_slices=4, augmentation={})
-    narrow = tuple(Row(row.label, row.network | NARROW[row.network["name"]]) for row in rows)
+    narrow = tuple(Row(row.label, row.network | NARROW[row.network["name"]], row.training) for row in rows)
     return replace(ablation, base=base, rows=narrow, seeds=1)
 
 
@@ -97,7 +97,7 @@ def test_every_row_is_a_network_for_its_data(name, row):
 
 def test_rows_of_an_ablation_differ_in_name_and_network():
     for name, ablation in ABLATIONS.items():
-        for values in ([row.label for row in ablation.rows], [json.dumps(row.network) for row in ablation.rows]):
+        for values in ([row.label for row in ablation.rows], [row.definition for row in ablation.rows]):
             assert len(set(values)) == len(values), name
 
 
@@ -115,6 +115,9 @@ def test_two_steps_of_two_rows_fill_table_and_figure(name, tmp_path):
         assert int(run["mac"]) > 1e6
         assert (run["steps"], run["training_cases"], run["cases"], run["data"]) == ("2", "2", "1", "data/made")
         assert all(0 <= float(run[figure]) <= 1 for figure in ("dice", "jaccard", "weighted_jaccard"))
+        # Two slices: the middle third has none.
+        filled = [bool(run[f"dice_{third}"]) for third in ("base", "mid", "apex")]
+        assert sum(filled) == (2 if ablation.base.task == "prostate" else 0)
         tau = json.loads(run["tau"] or "{}")
         assert {f"tau_{stage}" for stage in getattr(network, "attention", ())} == set(tau)
         assert all(sum(stage["histogram"]) == stage["positions"] > 0 for stage in tau.values())
@@ -169,6 +172,7 @@ def test_the_command_makes_a_trial_and_says_what_was_not_run(tmp_path, monkeypat
 
 def a_run(row: str, seed: int, dice: float, tau: str = "", hd95: str = "7.25", network: str = "unet") -> dict[str, str]:
     figures = {"dice": str(dice), "jaccard": str(dice / 2), "weighted_jaccard": "0.5", "hd95": hd95, "hd95_unit": "mm"}
+    figures |= {"dice_base": str(dice - 0.1), "dice_apex": ""}
     counts = {"training_cases": "24", "cases": "8", "parameters": "1963809", "mac": "868000000", "steps": "4"}
     machine = {"ms_per_slice": "12.4", "training_seconds": "60", "device": "cpu, 1 threads", "data": "a/b"}
     return (
@@ -200,12 +204,13 @@ def test_the_table_is_exact(tmp_path):
         "1.5 mm, 4 steps of 8 slices, learning rate 0.001, 2 seeds.",
     ]
     assert page[6:11] == [
-        "|  | seeds | parameters | G MAC | Dice | Jaccard | weighted Jaccard | HD95, mm | ms a slice | "
+        "|  | seeds | parameters | G MAC | Dice | Jaccard | weighted Jaccard | HD95, mm | ms a slice | Dice, base | "
         "tau: mean; neighbours (share at k_min, at k_max) |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| U | 2 | 1,963,809 | 0.868 | 0.850 ± 0.071 | 0.425 ± 0.035 | 0.500 ± 0.000 | 7.2 | 12 ± 0 |  |",
-        "| KLO | 1 | 1,963,809 | 0.868 | 0.700 | 0.350 | 0.500 | 7.2 | 12 | stage4 0.50; 32.2 (1%, 20%) |",
-        "| new | not run |  |  |  |  |  |  |  |  |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| U | 2 | 1,963,809 | 0.868 | 0.850 ± 0.071 | 0.425 ± 0.035 | 0.500 ± 0.000 | 7.2 | 12 ± 0 | "
+        "0.750 ± 0.071 |  |",
+        "| KLO | 1 | 1,963,809 | 0.868 | 0.700 | 0.350 | 0.500 | 7.2 | 12 | 0.600 | stage4 0.50; 32.2 (1%, 20%) |",
+        "| new | not run |  |  |  |  |  |  |  |  |  |",
     ]
     command = "python -m MedSegAttentionLib ablate two --data DATA/prostate/promise12_train --splits DATA/splits.csv"
     assert f"{command} --output RUNS" in page

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from ..averaging import THIRDS
 from .definitions import Ablation, Row
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Run = dict[str, str]
 COLUMNS = (
     *("row", "seed", "steps", "data", "training_cases", "cases", "parameters", "mac"),
     *("dice", "jaccard", "weighted_jaccard", "hd95", "hd95_unit", "ms_per_slice", "training_seconds", "device"),
-    *("network", "tau"),
+    *("network", "tau", *(f"dice_{third}" for third in THIRDS)),
 )
 RULES = """\
 * Measured on cases of the training split that were kept aside, with the averaged weights at the end of the training: no
@@ -42,7 +43,7 @@ def read_runs(path: Path) -> list[Run]:
 
 def finished_runs(path: Path, row: Row, steps: int) -> list[Run]:
     """The runs of ``row`` with so many steps in a CSV file, by seed; not those of a network once defined otherwise."""
-    wanted = {"row": row.label, "steps": str(steps), "network": json.dumps(row.network)}
+    wanted = {"row": row.label, "steps": str(steps), "network": row.definition}
     by_seed = {run["seed"]: run for run in read_runs(path) if all(run[key] == wanted[key] for key in wanted)}
     return [by_seed[seed] for seed in sorted(by_seed, key=int)]
 
@@ -83,22 +84,25 @@ def _table(runs: dict[str, list[Run]]) -> list[str]:
     has_tau = any(run["tau"] for run in every)
     unit = next((f", {run['hd95_unit']}" for run in every), "")
     heads = ["", "seeds", "parameters", "G MAC", "Dice", "Jaccard", "weighted Jaccard", f"HD95{unit}", "ms a slice"]
+    thirds = [f"dice_{third}" for third in THIRDS if any(run[f"dice_{third}"] for run in every)]
+    heads += [f"Dice, {column.removeprefix('dice_')}" for column in thirds]
     heads += ["tau: mean; neighbours (share at k_min, at k_max)"] if has_tau else []
     lines = [_line(heads), _line(["---"] * len(heads))]
     for label, group in runs.items():
-        cells = _cells(group) if group else ["not run", *[""] * (len(heads) - 2)]
-        lines.append(_line([label, *cells][: len(heads)]))
+        cells = _cells(group, thirds, has_tau) if group else ["not run", *[""] * (len(heads) - 2)]
+        lines.append(_line([label, *cells]))
     return lines
 
 
-def _cells(group: list[Run]) -> list[str]:
+def _cells(group: list[Run], thirds: list[str], has_tau: bool) -> list[str]:
     first = group[0]
     return [
         *(str(len(group)), f"{int(first['parameters']):,}", f"{int(first['mac']) / 1e9:.3f}"),
         *(_spread(group, column, "{:.3f}") for column in ("dice", "jaccard", "weighted_jaccard")),
         _spread(group, "hd95", "{:.1f}"),
         _spread(group, "ms_per_slice", "{:.0f}"),
-        _tau(group),
+        *(_spread(group, column, "{:.3f}") for column in thirds),
+        *([_tau(group)] if has_tau else []),
     ]
 
 

@@ -28,7 +28,7 @@ from MedSegAttentionLib.inference.engine import SegmentationRun
 from MedSegAttentionLib.inference.prediction import folded
 from MedSegAttentionLib.inference.settings import RunSettings
 
-from ..averaging import Averages
+from ..averaging import THIRDS, Averages
 from ..benchmark import seconds_in_turn
 from ..cases import DataFolder
 from ..complexity import measure_complexity
@@ -82,7 +82,7 @@ def run_ablation(
                 continue
             folder = output / name / f"{re.sub('[^a-z0-9]+', '-', row.label.lower()).strip('-')}-seed{seed}-{steps}"
             figures = train_and_measure(ablation.config(row, seed), data, folder, options)
-            known_before = {"row": row.label, "seed": seed, "steps": steps, "network": json.dumps(row.network)}
+            known_before = {"row": row.label, "seed": seed, "steps": steps, "network": row.definition}
             _append(results / f"{name}.csv", known_before | figures)
             (folder / "last.pt").unlink()  # what is left over from going on is large
 
@@ -113,11 +113,14 @@ def train_and_measure(config: TrainingConfig, data: DataFolder, folder: Path, op
 def measure(network: nn.Module, config: TrainingConfig, cases: DataFolder, device: str) -> dict[str, Any]:
     """Agreement with the reference on the volumes' own grid, through the same run as in the application."""
     card = _card(network, config, device)
-    averages = Averages(config.classes)
+    averages = Averages(config.classes, thirds=config.task == "prostate")
     predict = partial(_segment, Checkpoint(card, network), RunSettings(device=device, force=True))
     entries, tau = score_cases(card, cases, list(card.labels), predict, averages=averages)
-    means = mean_figures(entries) | {"weighted_jaccard": averages.summary()["weighted_jaccard"]}
+    summary = averages.summary()
+    thirds = {f"dice_{third}": summary["thirds"][third] for third in THIRDS} if "thirds" in summary else {}
+    means = mean_figures(entries) | {"weighted_jaccard": summary["weighted_jaccard"], **thirds}
     names = {"dice": "dice", "jaccard": "iou", "weighted_jaccard": "weighted_jaccard", "hd95": "hd95"}
+    names |= {name: name for name in thirds}
     return {
         **{column: "" if means[key] is None else f"{means[key]:.5g}" for column, key in names.items()},
         "hd95_unit": "mm" if cases.spacing_is_real else "pixels",
