@@ -1,0 +1,142 @@
+"""The commands that compare networks: complexity, benchmark, ablate."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from MedSegAttentionLib.data.errors import UsageError
+
+logger = logging.getLogger(__name__)
+BENCHMARKS = ("networks", "scan", "attention", "zoo")
+
+
+def add_comparing(commands: argparse._SubParsersAction) -> None:
+    """Add complexity, benchmark and ablate."""
+    _add_complexity(commands)
+    _add_benchmark(commands)
+    _add_ablate(commands)
+
+
+def _add_complexity(commands: argparse._SubParsersAction) -> None:
+    complexity = commands.add_parser("complexity", help="parameters and multiply-accumulates of the networks")
+    complexity.add_argument("network", nargs="*", metavar="NETWORK", help="names; none means all")
+    complexity.add_argument("--size", type=int, default=256, metavar="PIXELS")
+    complexity.add_argument("--kv-savings", action="store_true", help="what KV attention saves in the SETR family")
+    complexity.set_defaults(run=_complexity)
+
+
+def _complexity(arguments: argparse.Namespace) -> int:
+    from MedSegAttentionLib.networks import NETWORKS
+
+    from ..zoo import complexity_table
+
+    if arguments.kv_savings:
+        from ..key_value_savings import savings_table
+
+        logger.info(savings_table())
+        return 0
+    if unknown := set(arguments.network) - {*NETWORKS}:
+        raise UsageError(f"network {sorted(unknown)} is not known; expected some of {', '.join(NETWORKS)}.")
+    logger.info(complexity_table(arguments.network, arguments.size))
+    return 0
+
+
+def _add_benchmark(commands: argparse._SubParsersAction) -> None:
+    benchmark = commands.add_parser("benchmark", help="time and memory: ratios of one run on one machine")
+    benchmark.add_argument(
+        "what",
+        nargs="?",
+        choices=BENCHMARKS,
+        default="networks",
+        help="networks: KLO-Net's against the U-Net (default); scan, attention: against their plain forms; "
+        "zoo: all networks and variants in one page",
+    )
+    benchmark.add_argument("--size", type=int, default=256, metavar="PIXELS")
+    benchmark.add_argument(
+        "--rounds", type=int, metavar="N", help="how often all are timed (15; scan, zoo 3; attention 5)"
+    )
+    benchmark.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    benchmark.add_argument("--image", type=Path, metavar="FILE", help="also time a whole run on this image ...")
+    benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
+    benchmark.add_argument("--output", type=Path, metavar="FILE", help="write the page of zoo there")
+    benchmark.set_defaults(run=_benchmark)
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    if (arguments.image is None) != (arguments.checkpoint is None):
+        raise UsageError("--image and --checkpoint belong together; expected both or neither.")
+    size, rounds = arguments.size, {"rounds": arguments.rounds} if arguments.rounds else {}
+    if arguments.what == "scan":
+        from ..mechanisms import scan_table
+
+        logger.info(scan_table(size=size, **rounds))
+    elif arguments.what == "attention":
+        from ..mechanisms import attention_table
+
+        logger.info(attention_table(**rounds))
+    elif arguments.what == "zoo":
+        from ..zoo import page
+
+        text = page(size, **rounds)
+        if arguments.output:
+            arguments.output.write_text(text, encoding="utf-8")
+        logger.info(text)
+    else:
+        from ..benchmark import benchmark_table, run_table
+
+        logger.info(benchmark_table(size, device=arguments.device, **rounds))
+        if arguments.image:
+            logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, arguments.device))
+    return 0
+
+
+def _add_ablate(commands: argparse._SubParsersAction) -> None:
+    ablate = commands.add_parser(
+        "ablate",
+        help="compare networks on the same data and steps; goes on where an earlier run stopped",
+        description="Each finished run is a line of NAME.csv. Without --data it only writes the pages anew from those.",
+    )
+    ablate.add_argument("name", nargs="*", metavar="NAME", help="such as klo-rows or peer; none means all")
+    ablate.add_argument("--data", type=Path, metavar="FOLDER", help="the data that the page of the ablation names")
+    ablate.add_argument("--splits", type=Path, metavar="CSV", help="use its cases of split train alone")
+    ablate.add_argument("--output", type=Path, metavar="DIR", help="folder for the runs")
+    ablate.add_argument("--results", type=Path, metavar="DIR", help="folder for tables and figures")
+    ablate.add_argument("--rows", nargs="+", metavar="LABEL", help="only these rows, named as in the table")
+    ablate.add_argument("--seeds", type=int, metavar="N", help="runs of each row")
+    ablate.add_argument("--steps", type=int, metavar="N", help="a trial of N steps; its tables go to --output")
+    ablate.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
+    ablate.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    ablate.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    ablate.set_defaults(run=_ablate)
+
+
+def _ablate(arguments: argparse.Namespace) -> int:
+    from ..ablations.definitions import ABLATIONS
+    from ..ablations.report import write_page
+    from ..results import ABLATION_RESULTS
+
+    names = arguments.name or list(ABLATIONS)
+    if unknown := sorted(set(names) - set(ABLATIONS)):
+        raise UsageError(f"ablations {unknown} are not known; expected some of {', '.join(ABLATIONS)}.")
+    if (arguments.data is None) != (arguments.output is None):
+        raise UsageError("--data and --output belong together; expected both, or neither to write the pages alone.")
+    results = arguments.results or (arguments.output if arguments.steps else None) or ABLATION_RESULTS
+    for name in names:
+        if arguments.data:
+            _run_ablation(name, results, arguments)
+        page = write_page(name, ABLATIONS[name], results, arguments.steps or ABLATIONS[name].steps)
+        logger.info("wrote %s", page)
+    return 0
+
+
+def _run_ablation(name: str, results: Path, arguments: argparse.Namespace) -> None:
+    from ..ablations.definitions import ABLATIONS
+    from ..ablations.running import run_ablation
+    from ..cases import read_folder
+    from ..loop import Options
+
+    data = read_folder(arguments.data, "train" if arguments.splits else None, arguments.splits)
+    options = Options(arguments.device, arguments.threads, arguments.bf16, arguments.steps)
+    run_ablation(name, ABLATIONS[name], data, arguments.output, results, options, arguments.seeds, arguments.rows)

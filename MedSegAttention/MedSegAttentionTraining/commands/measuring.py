@@ -1,0 +1,98 @@
+"""The commands that measure a checkpoint: evaluate, reliability, results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+from MedSegAttentionLib.data.errors import UsageError
+from MedSegAttentionLib.inference.settings import DEVICES
+
+logger = logging.getLogger(__name__)
+
+
+def add_measuring(commands: argparse._SubParsersAction) -> None:
+    """Add evaluate, reliability and results."""
+    _add_evaluate(commands)
+    _add_reliability(commands)
+    results = commands.add_parser("results", help="write the README's table of results from the reports of evaluate")
+    results.set_defaults(run=_results)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    evaluate = commands.add_parser("evaluate", help="measure a checkpoint on images with reference masks")
+    evaluate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER|TASK")
+    evaluate.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    evaluate.add_argument("--split", choices=("train", "validation", "test", "selection"))
+    evaluate.add_argument("--splits", type=Path, metavar="CSV")
+    evaluate.add_argument("--config", type=Path, metavar="CONFIG", help="of the training whose selection part is meant")
+    evaluate.add_argument("--flips", action="store_true", help="average over mirror images of each slice")
+    evaluate.add_argument("--device", choices=DEVICES, default="auto")
+    evaluate.add_argument("--json", type=Path, metavar="FILE")
+    evaluate.add_argument("--csv", type=Path, metavar="FILE")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from ..evaluation import evaluate
+
+    report = evaluate(
+        arguments.checkpoint,
+        arguments.data,
+        arguments.split,
+        arguments.splits,
+        device=arguments.device,
+        config=arguments.config,
+        test_time_flips=arguments.flips,
+        json_path=arguments.json,
+        csv_path=arguments.csv,
+    )
+    logger.info("mean over %d cases: %s", len(report["cases"]), json.dumps(report["mean"]))
+    for name, figures in report["per_class"].items():
+        logger.info("%s: %s", name, json.dumps(figures))
+    return 0
+
+
+def _add_reliability(commands: argparse._SubParsersAction) -> None:
+    reliability = commands.add_parser(
+        "reliability",
+        help="calibration of a checkpoint, and whether its tau maps mark boundaries or errors",
+        description="Fits the temperature on the selection part of split train and measures on split test. Writes "
+        "reliability/CHECKPOINT.json and the pages over all of these; without --checkpoint the pages alone.",
+    )
+    reliability.add_argument("--checkpoint", metavar="ID|FOLDER")
+    reliability.add_argument("--data", type=Path, metavar="FOLDER", help="with the cases it was trained on")
+    reliability.add_argument("--splits", type=Path, metavar="CSV", help="splits train and test of the folder")
+    reliability.add_argument("--config", type=Path, metavar="CONFIG", help="of the training, if not the one of its ID")
+    reliability.add_argument("--cases", type=int, metavar="N", help="at most N of either part, evenly spread")
+    reliability.add_argument("--results", type=Path, metavar="DIR", help="folder for files, pages and figures")
+    reliability.add_argument("--device", choices=DEVICES, default="auto")
+    reliability.set_defaults(run=_reliability)
+
+
+def _reliability(arguments: argparse.Namespace) -> int:
+    from ..reliability import measure_reliability
+    from ..reliability_report import write_pages, write_report
+    from ..results import ABLATION_RESULTS
+
+    wanted = (arguments.checkpoint, arguments.data, arguments.splits)
+    if any(wanted) and not all(wanted):
+        raise UsageError("--checkpoint, --data and --splits belong together; expected all, or none to write the pages.")
+    if arguments.cases is not None and arguments.cases < 1:
+        raise UsageError(f"--cases {arguments.cases} is not possible; expected 1 or more.")
+    results = arguments.results or ABLATION_RESULTS
+    if arguments.checkpoint:
+        report = measure_reliability(*wanted, config=arguments.config, limit=arguments.cases, device=arguments.device)
+        write_report(report, results)
+    logger.info("wrote %s", ", ".join(map(str, write_pages(results))))
+    return 0
+
+
+def _results(_arguments: argparse.Namespace) -> int:
+    from ..results import README, write_results
+
+    write_results()
+    logger.info("wrote the table of results in %s", README)
+    return 0
