@@ -185,7 +185,9 @@ def a_run(row: str, seed: int, dice: float, tau: str = "", hd95: str = "7.25", n
 
 def test_the_table_is_exact(tmp_path):
     rows = tuple(Row(label, {"name": name}) for label, name in (("U", "unet"), ("KLO", "klo-net"), ("new", "km-unet")))
-    ablation = replace(ABLATIONS["klo-rows"], title="Title", question="Why?", rows=rows, seeds=2)
+    ablation = replace(
+        ABLATIONS["klo-rows"], title="Title", question="Why?", rows=rows, seeds=2, finding="What came out."
+    )
     stage = {"mean": 0.5, "mean_k": 32.25, "share_k_min": 0.011, "share_k_max": 0.2, "histogram": [1, 3]}
     runs = [
         a_run("U", 0, 0.8),
@@ -200,8 +202,8 @@ def test_the_table_is_exact(tmp_path):
     page = write_page("two", ablation, tmp_path, 4).read_text(encoding="utf-8").splitlines()
     assert page[:5] == [
         *("# Title", "", "Why?", ""),
-        "Data: `prostate/promise12_train`, training split (24 cases trained on, 8 measured on). 128 x 128 pixels of "
-        "1.5 mm, 4 steps of 8 slices, learning rate 0.001, 2 seeds.",
+        "Data: `prostate/promise12_train`, training split (24 cases trained on, 8 measured on). 96 x 96 pixels of "
+        "2 mm, 4 steps of 8 slices, learning rate 0.001, 2 seeds.",
     ]
     assert page[6:11] == [
         "|  | seeds | parameters | G MAC | Dice | Jaccard | weighted Jaccard | HD95, mm | ms a slice | Dice, base | "
@@ -214,6 +216,11 @@ def test_the_table_is_exact(tmp_path):
     ]
     command = "python -m MedSegAttentionLib ablate two --data DATA/prostate/promise12_train --splits DATA/splits.csv"
     assert f"{command} --output RUNS" in page
+    assert "What came out." not in page  # not every row has its two seeds
+    (tmp_path / "two.csv").write_text((tmp_path / "two.csv").read_text().replace("vm-unet", "km-unet"))
+    for seeds, said in ((2, 0), (1, 1)):
+        whole = replace(ablation, rows=rows[1:], seeds=seeds)
+        assert write_page("two", whole, tmp_path, 4).read_text(encoding="utf-8").count("What came out.") == said
     assert (tmp_path / "two.png").stat().st_size > 5000
 
 

@@ -45,6 +45,7 @@ class Ablation:
         base: settings of every row; ``network``, ``seed`` and what a row names are set row by row.
         rows: what is compared.
         seeds: how often each row is trained; the seed draws weights, batches and the cases kept aside.
+        finding: what came out, in words; shown once every row was run.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Ablation:
     base: TrainingConfig
     rows: tuple[Row, ...]
     seeds: int = 1
+    finding: str = ""
 
     @property
     def steps(self) -> int:

@@ -71,6 +71,8 @@ def page_text(name: str, ablation: Ablation, runs: dict[str, list[Run]], steps: 
         f"learning rate {base.learning_rate:g}, {ablation.seeds} seed{'s' if ablation.seeds > 1 else ''}.",
         *("", *_table(runs), ""),
     ]
+    if ablation.finding and all(len(group) == ablation.seeds for group in runs.values()):
+        lines += [ablation.finding, ""]
     if some:
         lines += [f"![Dice by row]({name}.png)", "", f"Every run: [{name}.csv]({name}.csv).", ""]
     folder = f"--data DATA/{ablation.data} --splits DATA/splits.csv"
