@@ -158,8 +158,8 @@ ABLATIONS: dict[str, Ablation] = {
     ),
     "kv-conv": Ablation(
         "QKV, KV and KV+Pos attention in SETR with a convolutional encoder",
-        "The same question where a ResNet stem comes before the transformer. On skin lesions, which such a network learns "
-        "in fewer steps than the abdomen.",
+        "The same question where a ResNet stem comes before the transformer. On skin lesions, which it learns in "
+        "fewer steps than the abdomen.",
         SKIN_DATA,
         SHORT_SKIN,
         rows=_key_value_rows(name="setr-conv", width=128),
