@@ -147,6 +147,10 @@ ABLATIONS: dict[str, Ablation] = {
             Row("KLO-Net, boundary loss", {"name": "klo-net", "width": 16}, {"boundary": 1.0}),
         ),
         seeds=3,
+        finding="With the CSP encoder every seed is worse than with the U-Net's own, against what the paper reports "
+        "after a long training at twice the width: here it learns more slowly. Dynamic k-NN attention makes no "
+        "difference beyond the spread of the seeds. Nor does the boundary loss, not at the base either; the checkpoints "
+        "go without.",
     ),
     "kv": Ablation(
         "QKV, KV and KV+Pos attention in SETR",
@@ -155,6 +159,8 @@ ABLATIONS: dict[str, Ablation] = {
         replace(CHAOS, learning_rate=5e-4, tau_budget=0.0, ema=0.99),
         rows=_key_value_rows(name="setr", width=128, decoder_width=64),
         seeds=3,
+        finding="The three agree within the spread of the seeds: without a query it segments as well, with fewer "
+        "parameters.",
     ),
     "kv-conv": Ablation(
         "QKV, KV and KV+Pos attention in SETR with a convolutional encoder",
@@ -163,6 +169,7 @@ ABLATIONS: dict[str, Ablation] = {
         SKIN_DATA,
         SHORT_SKIN,
         rows=_key_value_rows(name="setr-conv", width=128),
+        finding="Neither form without a query is worse than QKV; that they are better is more than one seed can say.",
     ),
     "kv-cvt": Ablation(
         "QKV, KV and KV+Pos attention in SETR with a CvT encoder",
@@ -204,7 +211,7 @@ ABLATIONS: dict[str, Ablation] = {
         SHORT_PROSTATE,
         rows=tuple(
             Row(f"k {low} to {high}", {"name": "klo-net", "width": 16, "k_min": low, "k_max": high})
-            for low, high in product((4, 16), (32, 64, 128))
+            for low, high in product((4, 16), (32, 128))
         ),
     ),
     "km-scan": Ablation(
@@ -259,8 +266,7 @@ ABLATIONS: dict[str, Ablation] = {
         SMALL_PROSTATE,
         rows=(
             Row("KLO-Net, width 16 (as shipped)", {"name": "klo-net", "width": 16}),
-            Row("KLO-Net, width 32 (paper)", {"name": "klo-net"}),
-            Row("U-Net, width 32", {"name": "unet"}),
+            Row("U-Net, width 16", {"name": "unet", "width": 16}),
             Row("MONAI BasicUNet", {"name": "monai-basic-unet"}),
             Row("MONAI DynUNet", {"name": "monai-dyn-unet"}),
         ),
