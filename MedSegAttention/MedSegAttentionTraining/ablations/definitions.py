@@ -149,8 +149,8 @@ ABLATIONS: dict[str, Ablation] = {
         seeds=3,
         finding="With the CSP encoder every seed is worse than with the U-Net's own, against what the paper reports "
         "after a long training at twice the width: here it learns more slowly. Dynamic k-NN attention makes no "
-        "difference beyond the spread of the seeds, nor does the boundary loss, also not at the base; the checkpoints go "
-        "without it.",
+        "difference beyond the spread of the seeds, nor does the boundary loss, also not at the base; the checkpoints "
+        "go without it.",
     ),
     "kv": Ablation(
         "QKV, KV and KV+Pos attention in SETR",
