@@ -182,6 +182,7 @@ ABLATIONS: dict[str, Ablation] = {
             Row("QKV, stride 2", {"name": "setr-cvt", "width": 24, "attention": "qkv", "kv_stride": 2}),
             Row("KV, stride 2", {"name": "setr-cvt", "width": 24, "attention": "kv", "kv_stride": 2}),
         ),
+        finding="As in SETR-conv, neither form without a query is worse than QKV.",
     ),
     "placement": Ablation(
         "Where KLO-Net's attention is",
