@@ -271,8 +271,8 @@ ABLATIONS: dict[str, Ablation] = {
             Row("MONAI BasicUNet", {"name": "monai-basic-unet"}),
             Row("MONAI DynUNet", {"name": "monai-dyn-unet"}),
         ),
-        finding="After so few steps KLO-Net is not ahead of the plain networks, and the U-Net whose encoder it replaces is "
-        "ahead of it. The first two lines are runs of klo-rows (seed 0): the same settings.",
+        finding="After so few steps KLO-Net is not ahead of the plain networks, and the U-Net whose encoder it "
+        "replaces is ahead of it. The first two lines are runs of klo-rows (seed 0): the same settings.",
     ),
 }
 """Name of the command -> what it compares."""
