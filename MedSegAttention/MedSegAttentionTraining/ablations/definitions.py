@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -66,8 +67,10 @@ class Ablation:
         return replace(self.base, network=row.network, seed=seed, **row.training)
 
 
-def _base(task: str, classes: list[str], fit: dict, intensity: dict, augmentation: dict, **more: Any) -> TrainingConfig:
-    """One stage of 8 epochs of 512 slices; a quarter of the cases is kept aside to measure on.
+def _base(
+    task: str, classes: list[str], fit: dict, intensity: dict, augmentation: dict, epochs: int = 8, **more: Any
+) -> TrainingConfig:
+    """One stage, of epochs of 512 slices; a quarter of the cases is kept aside to measure on.
 
     In so few steps the weights still move fast: averaged over a hundred they would not fit their batch statistics.
     """
@@ -77,7 +80,7 @@ def _base(task: str, classes: list[str], fit: dict, intensity: dict, augmentatio
         network={},
         classes=classes,
         intensity=intensity,
-        stages=[Stage(fit, 8)],
+        stages=[Stage(fit, epochs)],
         augmentation=augmentation,
         **{"validation_share": 0.25, "tau_budget": 0.1, "ema": 0.9, **more},
     )
@@ -87,15 +90,9 @@ _ZSCORE = {"method": "zscore", "percentiles": [0.5, 99.5]}
 _SCANNER = {"rotation": 15, "shift": 0.1, "shear": 0.1, "field_of_view": 0.6, "bias_field": 0.3, "brightness": 0.2}
 # So few steps teach little under the strong augmentation of the checkpoints.
 _LIGHT = {"rotation": 10, "scale": [0.85, 1.2], "shift": 0.08, "brightness": 0.2, "noise": 0.05}
-PROSTATE = _base(
-    "prostate",
-    ["prostate"],
-    {"fit": "spacing", "mm": 1.5, "size": 128},
-    _ZSCORE,
-    {**_LIGHT, "flip": True},
-)
-SHORT_PROSTATE = replace(PROSTATE, stages=[Stage(PROSTATE.stages[0].fit, 5)], batch_size=4)
-SMALL_PROSTATE = replace(PROSTATE, stages=[Stage({"fit": "spacing", "mm": 2.0, "size": 96}, 6)])
+_prostate = partial(_base, "prostate", ["prostate"], intensity=_ZSCORE, augmentation={**_LIGHT, "flip": True})
+SMALL_PROSTATE = _prostate({"fit": "spacing", "mm": 2.0, "size": 96}, epochs=6)
+SHORT_PROSTATE = _prostate({"fit": "spacing", "mm": 1.5, "size": 128}, epochs=5, batch_size=4)
 CHAOS = _base(
     "abdomen",
     ["liver", "right kidney", "left kidney", "spleen"],
@@ -112,16 +109,16 @@ KVASIR = _base(
     in_channels=3,
     validation_share=0.15,
 )
-SKIN = _base(
+SHORT_SKIN = _base(
     "skin",
     ["skin lesion"],
     {"fit": "stretch", "size": 128},
     {"method": "window", "low": 0, "high": 255},
     {**_LIGHT, "rotation": 180, "flip": "both"},
+    epochs=6,
     in_channels=3,
     validation_share=0.1,
 )
-SHORT_SKIN = replace(SKIN, stages=[Stage(SKIN.stages[0].fit, 6)])
 PROSTATE_DATA, CHAOS_DATA = "prostate/promise12_train", "abdomen_mri/chaos_t2spir"
 KVASIR_DATA, SKIN_DATA = "polyp/kvasir_seg", "skin/isic2017_train"
 
