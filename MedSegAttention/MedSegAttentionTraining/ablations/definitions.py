@@ -166,7 +166,7 @@ ABLATIONS: dict[str, Ablation] = {
         SKIN_DATA,
         SHORT_SKIN,
         rows=_key_value_rows(name="setr-conv", width=128),
-        finding="Neither form without a query is worse than QKV; that they are better is more than one seed can say.",
+        finding="Neither form without a query has a lower Dice than QKV; one seed cannot say that they are better.",
     ),
     "kv-cvt": Ablation(
         "QKV, KV and KV+Pos attention in SETR with a CvT encoder",
@@ -179,7 +179,7 @@ ABLATIONS: dict[str, Ablation] = {
             Row("QKV, stride 2", {"name": "setr-cvt", "width": 24, "attention": "qkv", "kv_stride": 2}),
             Row("KV, stride 2", {"name": "setr-cvt", "width": 24, "attention": "kv", "kv_stride": 2}),
         ),
-        finding="As in SETR-conv, neither form without a query is worse than QKV.",
+        finding="As in SETR-conv, neither form without a query has a lower Dice than QKV.",
     ),
     "placement": Ablation(
         "Where KLO-Net's attention is",
