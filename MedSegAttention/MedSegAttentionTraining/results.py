@@ -1,4 +1,8 @@
-"""The results table of the README, from the reports of ``evaluate`` in ``Resources/results``."""
+"""The tables of results, from the reports of ``evaluate`` in ``Resources/results``.
+
+``CHECKPOINT/*.json`` are of test cases and stand in the README; ``CHECKPOINT/selection/*.json`` are of the training
+cases that were kept aside, and decide which checkpoint is the default of its task.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from MedSegAttentionLib.data.errors import InputError
 REPOSITORY = Path(__file__).resolve().parents[2]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "Resources" / "results"
 ABLATION_RESULTS = REPOSITORY / "Resources" / "docs" / "results"
+PAGES = {README: "*/*.json", ABLATION_RESULTS / "selection.md": "*/selection/*.json"}
+"""Page -> the reports below :data:`RESULTS` whose table it shows."""
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 DATA_NAMES = {
     "prostate/promise12_train": "PROMISE12, T2 MRI",
@@ -26,28 +32,28 @@ DATA_NAMES = {
 """Folder of a data set -> what a reader knows it by; external: of another source than the training data."""
 
 
-def write_results(readme: Path = README, results: Path = RESULTS) -> None:
-    """Bring the table of ``readme`` up to date with the reports in ``results``.
+def write_results(page: Path, pattern: str, results: Path = RESULTS) -> None:
+    """Bring the table of ``page`` up to date with the reports below ``results``.
 
     Raises:
-        InputError: the README has no place for it, or there is no report.
+        InputError: the page has no place for it, or there is no report.
     """
-    readme.write_text(readme_with_results(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+    page.write_text(with_results(page.read_text(encoding="utf-8"), pattern, results), encoding="utf-8")
 
 
-def readme_with_results(readme: str, results: Path = RESULTS) -> str:
-    """The text ``readme`` with the table between :data:`BEGIN` and :data:`END` made anew; see :func:`write_results`."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise InputError(f"the README has no place for the results; expected a line '{BEGIN}' and, below, '{END}'.")
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{results_table(results)}\n{END}{rest.split(END)[1]}"
+def with_results(text: str, pattern: str, results: Path = RESULTS) -> str:
+    """A page's text with the table between :data:`BEGIN` and :data:`END` made anew; see :func:`write_results`."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(f"the page has no place for the results; expected a line '{BEGIN}' and, below, '{END}'.")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{results_table(pattern, results)}\n{END}{rest.split(END)[1]}"
 
 
-def results_table(results: Path) -> str:
-    """A Markdown table with a line for each report, ``results/CHECKPOINT/*.json``; external tests last."""
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*/*.json")]
+def results_table(pattern: str, results: Path = RESULTS) -> str:
+    """A Markdown table with a line for each report that ``pattern`` finds below ``results``; external tests last."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob(pattern)]
     if not reports:
-        raise InputError(f"'{results}' holds no CHECKPOINT/*.json; write them with evaluate --json.")
+        raise InputError(f"'{results}' holds no report ({pattern}); write them with evaluate --json.")
     reports.sort(key=lambda report: (report["checkpoint"], "(external)" in data_name(report), -len(report["cases"])))
     lines = [
         "| checkpoint | tested on | cases | Dice (95 %) | by slice | all pixels | HD95 | by part |",

@@ -75,6 +75,18 @@ def test_a_second_checkpoint_of_a_modality_is_taken_by_name_alone(installed):
     assert [card.id for card in defaults] == ["abdomen-ct-klo-net", "abdomen-mr-klo-net"]
 
 
+def test_the_default_of_its_modality_is_taken_wherever_it_stands_in_the_list(installed):
+    for name, modality in (("abdomen-mr-other", "MR"), ("prostate-other", "MR"), ("prostate-ct", "CT")):
+        task = name.split("-")[0]
+        card = card_values(id=name, task=task, modality=modality, default=name != "prostate-ct")
+        write_card(installed / name, card)
+    assert choose_checkpoint("abdomen", a_volume("MR")).name == "abdomen-mr-other"
+    assert choose_checkpoint("abdomen", a_volume("CT")).name == "abdomen-ct-klo-net"
+    (installed / "prostate-ct" / CARD).unlink()
+    assert choose_checkpoint("prostate", a_volume()).name == "prostate-other"
+    assert find_checkpoint("prostate").name == "prostate-other"
+
+
 def test_a_volume_that_says_nothing_asks_for_a_checkpoint(installed):
     with pytest.raises(InputError, match=r"'belly'.*-199.*choose a checkpoint: abdomen-ct-klo-net, abdomen-mr-klo-net"):
         choose_checkpoint("abdomen", a_volume(None, -199))
@@ -127,7 +139,7 @@ def test_an_unknown_checkpoint_is_named_with_the_known_ones(name, installed):
         choose_checkpoint(None, a_volume(), name)
 
 
-def test_a_task_stands_for_its_only_checkpoint_and_not_for_one_of_two(installed):
+def test_a_task_stands_for_its_default_and_not_for_one_of_two_modalities(installed):
     assert find_checkpoint("prostate").name == "prostate-klo-net"
     with pytest.raises(CheckpointError, match="abdomen-ct-klo-net, abdomen-mr-klo-net"):
         find_checkpoint("abdomen")

@@ -1,4 +1,4 @@
-"""The README's table of results: exact, and that of the reports."""
+"""The tables of results: exact, and those of the reports."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionTraining.results import BEGIN, END, README, RESULTS, readme_with_results, write_results
+from MedSegAttentionTraining.results import BEGIN, END, PAGES, with_results, write_results
+
+TESTS = "*/*.json"
 
 
-def test_the_readme_shows_what_was_measured():
-    readme = README.read_text(encoding="utf-8")
-    assert readme_with_results(readme, RESULTS) == readme, "python -m MedSegAttentionLib results writes it anew"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_shows_what_was_measured(page):
+    text = page.read_text(encoding="utf-8")
+    assert with_results(text, PAGES[page]) == text, "python -m MedSegAttentionLib results writes it anew"
 
 
 def write_report(folder: Path, name: str, data: str, cases: int, **more) -> None:
@@ -44,7 +47,7 @@ def test_the_table_is_exact(tmp_path):
     write_report(tmp_path, "organs", "other/data", 1, per_class=organs, interval={"dice": None}, mean=mean)
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_results(readme, tmp_path)
+    write_results(readme, TESTS, tmp_path)
     assert readme.read_text().splitlines() == [
         "before",
         BEGIN,
@@ -60,12 +63,12 @@ def test_the_table_is_exact(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["no markers", f"{END}\n{BEGIN}", BEGIN])
-def test_a_readme_without_a_place_is_refused(text, tmp_path):
+def test_a_page_without_a_place_is_refused(text, tmp_path):
     write_report(tmp_path, "test", "a/b", 1)
     with pytest.raises(InputError, match="results:begin"):
-        readme_with_results(text, tmp_path)
+        with_results(text, TESTS, tmp_path)
 
 
 def test_no_report_is_an_error(tmp_path):
     with pytest.raises(InputError, match="evaluate --json"):
-        readme_with_results(f"{BEGIN}\n{END}", tmp_path)
+        with_results(f"{BEGIN}\n{END}", TESTS, tmp_path)

@@ -16,6 +16,7 @@ from MedSegAttentionLib.checkpoints.catalogue import (
     list_checkpoints,
 )
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
+from MedSegAttentionLib.data.card import default_checkpoints
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 from MedSegAttentionTraining.cases import read_case, read_folder
@@ -28,12 +29,29 @@ IDS = [folder.name for folder in checkpoint_folders()]
 WEIGHTS_BUDGET_MB = 75
 
 
-def reports(checkpoint: str) -> list[dict]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / checkpoint).glob("*.json"))]
+def reports(checkpoint: str, pattern: str = "*.json") -> list[dict]:
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / checkpoint).glob(pattern))]
 
 
 def test_every_task_has_a_checkpoint():
     assert {card.task for card in list_checkpoints()} == set(TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_default_is_the_one_that_measured_best_on_the_cases_kept_aside(task):
+    cards = [card for card in list_checkpoints() if card.task == task]
+    for default in default_checkpoints(cards, task):
+        scores = {}
+        for rival in (card for card in cards if card.modality == default.modality):
+            found = reports(rival.id, "selection/*.json")
+            assert {report["split"] for report in found} == {"selection"}
+            assert {report["weights_sha256"] for report in found} == {rival.weights_sha256}
+            scores[rival.id] = {
+                (report["data"], case["case"]): case["dice"] for report in found for case in report["cases"]
+            }
+        assert len({frozenset(score) for score in scores.values()}) == 1  # the same cases for all
+        assert default.default
+        assert default.id == max(scores, key=lambda name: np.mean(list(scores[name].values())))
 
 
 def test_weights_of_all_versions_are_listed_and_fit_the_budget():

@@ -75,7 +75,8 @@ def _check(values: dict[str, Any]) -> None:
 
 
 def _check_what_people_read(values: dict[str, Any]) -> None:
-    for entries, kind in ((TEXTS, str), (("limits", "training_data", "flips"), list), (("metrics",), dict)):
+    lists, tables, switches = ("limits", "training_data", "flips"), ("metrics",), ("default",)
+    for entries, kind in ((TEXTS, str), (lists, list), (tables, dict), (switches, bool)):
         for entry in entries:
             if entry in values and not isinstance(values[entry], kind):
                 raise TypeError(f"{entry} is {type(values[entry]).__name__}, expected {kind.__name__}")

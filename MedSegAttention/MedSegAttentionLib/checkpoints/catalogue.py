@@ -75,7 +75,7 @@ def list_checkpoints() -> list[Card]:
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """Folder of a checkpoint given by ID, by folder, or by a task that has exactly one.
+    """Folder of a checkpoint given by ID, by folder, or by a task whose default does not depend on the modality.
 
     Raises:
         CheckpointError: there is none of that name.
@@ -83,10 +83,11 @@ def find_checkpoint(name: str | Path) -> Path:
     for folder in (Path(name), *_installed(str(name))):
         if (folder / CARD_FILE).is_file():
             return folder
-    of_task = [card.id for card in list_checkpoints() if card.task == str(name)]
-    if len(of_task) == 1:
-        return _installed(of_task[0])[0]
-    available = ", ".join(of_task or [card.id for card in list_checkpoints()]) or "none"
+    cards = list_checkpoints()
+    defaults = default_checkpoints(cards, str(name))
+    if len(defaults) == 1:
+        return _installed(defaults[0].id)[0]
+    available = ", ".join(card.id for card in defaults or cards) or "none"
     raise CheckpointError(f"checkpoint '{name}' was not found; expected a folder or one of: {available}.")
 
 

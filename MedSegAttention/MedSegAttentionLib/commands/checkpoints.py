@@ -7,12 +7,14 @@ import logging
 
 from ..checkpoints.adding import add_checkpoint, remove_checkpoint
 from ..checkpoints.catalogue import (
+    TASKS,
     checkpoint_folders,
     find_checkpoint,
     list_checkpoints,
     user_checkpoints,
     user_folder,
 )
+from ..data.card import default_checkpoints
 from ..data.errors import CheckpointError
 from ..inference.settings import DEVICES
 
@@ -40,10 +42,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _list(_arguments: argparse.Namespace) -> int:
-    for card in list_checkpoints():
+    cards, own = list_checkpoints(), user_checkpoints()
+    defaults = [card for task in TASKS for card in default_checkpoints(cards, task)]
+    for card in cards:
         classes = ", ".join(label.name for label in card.labels)
-        own = ", added by you" if card.id in user_checkpoints() else ""
-        logger.info("%s  %s, version %s%s: %s (%s)", card.id, card.modality, card.version, own, card.title, classes)
+        remarks = ", default of its task" * (card in defaults) + ", added by you" * (card.id in own)
+        logger.info("%s  %s, version %s%s: %s (%s)", card.id, card.modality, card.version, remarks, card.title, classes)
     return 0
 
 

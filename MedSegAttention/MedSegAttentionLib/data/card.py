@@ -63,6 +63,7 @@ class Card:
         flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
             trained on. None where left and right tell organs apart.
         weights_sha256: of ``models/model.safetensors``.
+        default: its task takes this one of its modality when none is named.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Card:
     weights_sha256: str
     metrics: dict[str, Any] = field(default_factory=dict)
     flips: tuple[str, ...] = ()
+    default: bool = False
 
     @property
     def out_channels(self) -> int:
@@ -101,12 +103,8 @@ class Card:
 
 
 def default_checkpoints(cards: list[Card], task: str) -> list[Card]:
-    """Those of ``cards`` that a task takes when none is named: the first of each modality.
-
-    Of those that ship the first by name is also the one that measured best on the cases kept aside in training.
-    """
-    first: dict[str, Card] = {}
-    for card in cards:
-        if card.task == task:
-            first.setdefault(card.modality, card)
-    return list(first.values())
+    """Those of ``cards`` a task takes when none is named: of each modality the first default, without one the first."""
+    chosen: dict[str, Card] = {}
+    for card in sorted((card for card in cards if card.task == task), key=lambda card: not card.default):
+        chosen.setdefault(card.modality, card)
+    return list(chosen.values())

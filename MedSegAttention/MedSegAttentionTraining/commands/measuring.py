@@ -17,7 +17,7 @@ def add_measuring(commands: argparse._SubParsersAction) -> None:
     """Add evaluate, reliability and results."""
     _add_evaluate(commands)
     _add_reliability(commands)
-    results = commands.add_parser("results", help="write the README's table of results from the reports of evaluate")
+    results = commands.add_parser("results", help="write the tables of results from the reports of evaluate")
     results.set_defaults(run=_results)
 
 
@@ -91,8 +91,9 @@ def _reliability(arguments: argparse.Namespace) -> int:
 
 
 def _results(_arguments: argparse.Namespace) -> int:
-    from ..results import README, write_results
+    from ..results import PAGES, write_results
 
-    write_results()
-    logger.info("wrote the table of results in %s", README)
+    for page, pattern in PAGES.items():
+        write_results(page, pattern)
+        logger.info("wrote the table of results in %s", page)
     return 0
