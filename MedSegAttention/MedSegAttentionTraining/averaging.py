@@ -16,7 +16,7 @@ RESAMPLES = 9999
 THIRDS = ("base", "mid", "apex")
 RULES = {
     "interval": "95 % percentile bootstrap interval of the mean over cases (9999 resamples of the cases, seed 0); null "
-    "for a single case.",
+    "for a single case. With few cases it is narrower than its name says; with two it is no more than their span.",
     "per_slice": "Mean Dice over all slices of all cases in which the class is in the reference or was found; "
     "'empty_slices' counts the others, which would each give a Dice of 1.",
     "pooled": "One confusion matrix over all pixels of all cases, class by class.",

@@ -206,7 +206,10 @@ def model_card(card: dict[str, Any]) -> str:
 
 
 def _metrics_line(name: str, figures: dict[str, Any]) -> str:
-    classes = ", ".join(f"{label} {values['dice']:.3f}" for label, values in figures["per_class"].items())
+    classes = ", ".join(
+        f"{label} {values['dice']:.3f}" if values["dice"] is not None else f"{label} in no case"
+        for label, values in figures["per_class"].items()
+    )
     line = f"- {name} ({figures['cases']} cases): mean Dice by case {figures['dice']:.3f} ({classes})."
     if calibration := figures.get("calibration"):
         line += (

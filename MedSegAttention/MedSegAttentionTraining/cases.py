@@ -43,6 +43,19 @@ class DataFolder:
     spacing_is_real: bool
     cases: tuple[Case, ...]
 
+    @property
+    def name(self) -> str:
+        """The last two parts of the path: what reports call the data."""
+        return "/".join(self.path.parts[-2:])
+
+    def check_classes(self, classes: list[str]) -> None:
+        """Raise :class:`InputError` where ``dataset.json`` lacks one of ``classes``."""
+        if lacking := [name for name in classes if name.lower() not in self.labels]:
+            raise InputError(
+                f"'{self.path}/dataset.json' has no class {lacking}, it has {sorted(self.labels)}; choose the data of "
+                "this task, or correct the names there."
+            )
+
     def masks(self, mask: np.ndarray, classes: list[str]) -> np.ndarray:
         """``[...] -> [...]`` uint8: 0 for background, 1.. in the order of ``classes``."""
         out = np.zeros(mask.shape, np.uint8)
@@ -68,9 +81,7 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
     images = {stem_of(path): path for path in sorted((folder / "images").glob("*")) if is_image(path)}
     names = list(images) if split is None else _names_of_split(folder, split, splits, list(images))
     if not names:
-        raise InputError(
-            f"'{folder}' has no case{f' of split {split!r}' if split else ''}; check images/ and --splits."
-        )
+        raise InputError(f"'{folder}/images' holds no image; expected images/ with masks/ or labels/ beside it.")
     if lacking := [name for name in names if name not in masks]:
         raise InputError(
             f"'{images[lacking[0]]}' has no mask of the same name in '{folder}/masks' or '{folder}/labels'."
@@ -101,8 +112,18 @@ def _names_of_split(folder: Path, split: str, splits: str | Path | None, images:
     if splits is None or not Path(splits).is_file():
         raise UsageError(f"split '{split}' needs --splits FILE with columns dataset, case, split; got {splits}.")
     with open(splits, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    wanted = [r["case"] for r in rows if r["split"] == split and folder.as_posix().endswith("/" + r["dataset"])]
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if lacking := {"dataset", "case", "split"} - set(reader.fieldnames or ()):
+        raise InputError(f"'{splits}' lacks the columns {sorted(lacking)}; expected dataset, case, split.")
+    ours = [row for row in rows if folder.as_posix().endswith("/" + row["dataset"])]
+    wanted = [row["case"] for row in ours if row["split"] == split]
+    if not wanted:
+        named = sorted({row["split"] for row in ours}) or sorted({row["dataset"] for row in rows})
+        raise InputError(
+            f"'{splits}' has no case of split '{split}' for '{folder}'; its {'splits' if ours else 'data sets'} are "
+            f"{named}. The column dataset must be how the folder's path ends."
+        )
     by_case = {name.rpartition("_")[0]: name for name in images} | {name: name for name in images}
     if missing := [case for case in wanted if case not in by_case]:
         raise InputError(f"'{folder}/images' lacks {len(missing)} cases of split '{split}', '{missing[0]}' among them.")
@@ -110,8 +131,12 @@ def _names_of_split(folder: Path, split: str, splits: str | Path | None, images:
 
 
 def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeImage, np.ndarray]:
-    """The image and its mask ``[K, J, I]`` uint8 (0 background, 1.. in the order of ``classes``), on one grid."""
-    image, mask = read_volume(case.image), read_volume(case.mask)
+    """The image without alpha and its mask ``[K, J, I]`` uint8 (0 background, 1.. as in ``classes``), on one grid.
+
+    Raises:
+        InputError: the mask does not fit the image, or has values and none of them is in ``dataset.json``.
+    """
+    image, mask = read_volume(case.image).without_alpha(), read_volume(case.mask)
     labels = mask.array if mask.channels == 1 else mask.array[..., 0]
     if labels.shape != image.array.shape[:3]:
         raise InputError(
@@ -120,4 +145,10 @@ def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeI
         )
     if not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
         raise InputError(f"mask '{case.mask}' lies elsewhere than its image; expected the same origin and axes.")
+    values, known = set(np.unique(labels)) - {0}, {value for group in data.labels.values() for value in group}
+    if values and not values & known:
+        raise InputError(
+            f"mask '{case.mask}' holds the values {sorted(map(int, values))[:5]}, and dataset.json knows "
+            f"{sorted(known)}; correct the values there (pictures often have 255)."
+        )
     return image, data.masks(labels, classes)

@@ -43,7 +43,6 @@ class Complexity:
 
     name: str
     parameters: int
-    norm_parameters: int
     gate_parameters: int
     mac: int
     mac_without_attention: int
@@ -92,11 +91,9 @@ def measure_complexity(name: str, network: nn.Module, shape: tuple[int, int, int
     thop = seen["products"] + THOP_NORM * seen["norms"]
     if isinstance(network, UNet):
         thop += THOP_UPSAMPLE * seen["upsampled"]
-    of_norms = (module for module in network.modules() if isinstance(module, (nn.GroupNorm, nn.LayerNorm)))
     return Complexity(
         name=name,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        norm_parameters=sum(parameter.numel() for module in of_norms for parameter in module.parameters()),
         gate_parameters=sum(value.numel() for key, value in network.named_parameters() if "gate" in key),
         mac=mac // shape[0],
         mac_without_attention=(mac - attention) // shape[0],

@@ -90,14 +90,24 @@ def read_config(path: str | Path) -> TrainingConfig:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"training configuration '{path}' does not exist; see MedSegAttentionTraining/configs.")
-    values = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"'{path}' is no JSON ({error}).") from error
     known = {item.name for item in fields(TrainingConfig)}
     if unknown := sorted(set(values) - known):
         raise InputError(f"'{path}' has unknown settings {unknown}; expected some of {sorted(known)}.")
     if values.get("selection", "random") not in ("random", "last"):
         raise InputError(f"'{path}': selection '{values['selection']}' is not known; expected random or last.")
-    values["stages"] = [Stage(**stage) for stage in values.get("stages", [])]
     try:
-        return TrainingConfig(**values)
+        values["stages"] = [Stage(**stage) for stage in values.get("stages", [])]
+        config = TrainingConfig(**values)
     except TypeError as error:
         raise InputError(f"'{path}': {error}") from error
+    if not config.epochs:
+        raise InputError(f"'{path}' has no epoch to train; expected stages of 1 epoch or more.")
+    if not 0 < config.batch_size <= config.epoch_slices:
+        raise InputError(
+            f"'{path}': epoch_slices {config.epoch_slices} does not hold one batch of batch_size {config.batch_size}."
+        )
+    return config

@@ -50,7 +50,8 @@ RULES = {
     "hd95": "The larger of the two directed 95th percentiles of the distances between the surfaces, in 'hd95_unit'. "
     "null where the class is missing in the reference or was not found; such a null is left out of every mean.",
     "tau": "'histogram' counts positions in 20 equal bins over [0, 1]. 'share_k_min' is the share of positions with "
-    "k <= k_min; 'share_k_max' that with k >= k_max - 1, since floor(tau k_max) cannot reach k_max while tau < 1.",
+    "k <= k_min; 'share_k_max' that with k >= k_max - 1, since floor(tau k_max) cannot reach k_max while tau < 1, or "
+    "with all positions of the slice as neighbours.",
 }
 
 
@@ -104,7 +105,7 @@ def evaluate(
     report = {
         "checkpoint": card.id,
         "weights_sha256": card.weights_sha256,
-        "data": "/".join(data.path.parts[-2:]),
+        "data": data.name,
         "split": split,
         "test_time_flips": test_time_flips,
         "hd95_unit": "mm" if data.spacing_is_real else "pixels",
@@ -242,10 +243,9 @@ def _add_tau(statistics: dict[str, TauStatistics], result: VolumeResult, card: C
         if not name.startswith("tau_"):
             continue
         if name not in statistics:
-            bounds = signature(DynamicKNNAttention).parameters
-            statistics[name] = TauStatistics(
-                *(card.network_config.get(bound, bounds[bound].default) for bound in ("k_min", "k_max"))
-            )
+            defaults = signature(DynamicKNNAttention).parameters
+            bounds = (card.network_config.get(bound, defaults[bound].default) for bound in ("k_min", "k_max"))
+            statistics[name] = TauStatistics(*bounds, volume.array.size // result.provenance["slices"][1])
         k_share = result.attention.get("k_" + name.removeprefix("tau_"))
         statistics[name].add(volume.array, None if k_share is None else k_share.array)
 

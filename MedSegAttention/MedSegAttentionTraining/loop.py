@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks import build_network
 
 from .augmentation import training_transform
@@ -54,13 +55,21 @@ class Options:
 
 
 def split_cases(data: DataFolder, share: float, seed: int, selection: str = "random") -> tuple[DataFolder, DataFolder]:
-    """Training and selection part of the cases: drawn with ``seed``, or the ``last``; at least one case in each."""
+    """Training and selection part of the cases: drawn with ``seed``, or the ``last``; at least one case in each.
+
+    Raises:
+        InputError: there are fewer than two cases.
+    """
+    if len(data.cases) < 2:
+        raise InputError(
+            f"'{data.path}' has {len(data.cases)} training case; expected 2 or more, one to be kept aside."
+        )
     names = [case.name for case in data.cases]
     if selection == "random":
         random.Random(seed).shuffle(names)
     else:
         names.reverse()
-    kept = set(names[: max(1, round(share * len(names)))])
+    kept = set(names[: min(max(1, round(share * len(names))), len(names) - 1)])
     parts = ([c for c in data.cases if c.name not in kept], [c for c in data.cases if c.name in kept])
     return tuple(DataFolder(data.path, data.labels, data.spacing_is_real, tuple(part)) for part in parts)
 
@@ -96,6 +105,8 @@ class Trainer:
         self.processes = processes = options.processes
         self.share = processes.share_of(config.batch_size)
         self.parts = [split_cases(folder, config.validation_share, config.seed, config.selection) for folder in data]
+        for folder in data:
+            folder.check_classes(config.classes)
         self.device = torch.device(options.device)
         network = build(
             config.network["name"],
@@ -203,6 +214,11 @@ class Trainer:
                 predicted.append((logits > 0).byte() if logits.shape[1] == 1 else logits.argmax(1, keepdim=True).byte())
             found = torch.cat(predicted).cpu()
             scores += [np.mean([_dice(found == v, labels == v) for v in labels.unique() if v])] if labels.any() else []
+        if not scores:
+            raise InputError(
+                f"none of the {len(self.selection)} cases kept aside shows {self.config.classes}; the best epoch "
+                "cannot be chosen. Check the masks, or choose other cases with seed or validation_share."
+            )
         return float(np.mean(scores))
 
     def _save(self, loss: float, dice: float, tau: float, seconds: float) -> None:

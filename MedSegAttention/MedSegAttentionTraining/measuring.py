@@ -44,4 +44,4 @@ def peak_since(device: str) -> Callable[[], float]:
 
     reset.write_text("5")  # sets the process's peak to what it holds now
     before = kilobytes("VmRSS")
-    return lambda: (kilobytes("VmHWM") - before) / 1024
+    return lambda: (kilobytes("VmHWM") - before) * 1024 / 1e6

@@ -111,15 +111,17 @@ class TauStatistics:
     """How the tau of one attention stage was distributed over all positions it was given.
 
     ``tau < 1``, so ``floor(tau k_max)`` stays below ``k_max``: a position counts as stuck at the upper bound from
-    ``k_max - 1`` on, and at the lower bound when ``k <= k_min``.
+    ``k_max - 1`` on, or where it attends to all positions of its slice, and at the lower bound when ``k <= k_min``.
 
     Args:
         k_min: fewest neighbours of a position.
         k_max: most neighbours of a position.
+        slice_positions: positions of one slice; none can have more neighbours than that.
     """
 
-    def __init__(self, k_min: int, k_max: int) -> None:
+    def __init__(self, k_min: int, k_max: int, slice_positions: int) -> None:
         self.k_min, self.k_max = k_min, k_max
+        self.most = min(k_max - 1, slice_positions)
         self.histogram = np.zeros(TAU_BINS, np.int64)
         self.positions = self.at_k_min = self.at_k_max = 0
         self.sum, self.neighbours = 0.0, 0
@@ -132,13 +134,13 @@ class TauStatistics:
             k_share: same shape, neighbours used over ``k_max``; None computes them from tau.
         """
         if k_share is None:
-            neighbours = np.clip(np.floor(tau * self.k_max), self.k_min, self.k_max)
+            neighbours = np.minimum(np.maximum(np.floor(tau * self.k_max), self.k_min), self.most)
         else:
             neighbours = np.rint(k_share * self.k_max)
         self.histogram += np.histogram(tau, TAU_BINS, (0, 1))[0]
         self.positions += tau.size
         self.at_k_min += int(np.count_nonzero(neighbours <= self.k_min))
-        self.at_k_max += int(np.count_nonzero(neighbours >= self.k_max - 1))
+        self.at_k_max += int(np.count_nonzero(neighbours >= self.most))
         self.sum += float(tau.sum(dtype=np.float64))
         self.neighbours += int(neighbours.sum(dtype=np.float64))
 

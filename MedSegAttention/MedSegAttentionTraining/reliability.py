@@ -110,7 +110,7 @@ def measure_reliability(
     return {
         "checkpoint": card.id,
         "weights_sha256": card.weights_sha256,
-        "data": "/".join(test.path.parts[-2:]),
+        "data": test.name,
         "splits": ["selection part of train", "test"],
         "limit": limit,
         "canvas": dict(card.fit),

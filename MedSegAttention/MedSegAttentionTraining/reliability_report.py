@@ -36,7 +36,8 @@ CALIBRATION_RULES = """\
 * The temperature divides the logits; it minimises the negative log likelihood (NLL) over all pixels of this data
   set's training cases that were kept aside to choose the epoch. Above 1: the network was too sure. No label changes by
   it.
-* In brackets: 95 % bootstrap interval over the test cases of the ECE after less the ECE before; rough for few cases.
+* In brackets: 95 % bootstrap interval over the test cases of the ECE after less the ECE before; with fewer
+  than ten cases narrower than its name says, so that a "lowers" there is a hint.
 """
 TAU_RULES = """\
 * Spearman's correlation over the cells of a map, case by case; mean over the cases with its 95 % bootstrap interval.
@@ -47,7 +48,9 @@ TAU_RULES = """\
 * Error: the share of pixels with the wrong label. Foreground: the share of pixels of any class.
 * Entropy: of the prediction's probabilities, without temperature; every network gives it at no cost.
 * "marks" asks for a mean of 0.3 (Cohen's "medium") and an interval that leaves out 0; for the boundary also for a curve
-  of mean tau that is highest within 10 mm or pixels of it.
+  of mean tau that is highest within 10 mm or pixels of it. With fewer than ten cases the interval is narrower than its
+  name says, so that a "marks" there is a hint.
+* A map of few cells says little: at 96 pixels KM-UNet and VMKLA-UNet have nine a picture.
 """
 
 

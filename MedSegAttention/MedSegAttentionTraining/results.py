@@ -111,4 +111,4 @@ def _by_part(report: dict[str, Any]) -> str:
     if len(parts) == 1:
         thirds = report.get("averages", {}).get("thirds", {})
         parts = {name: value for name, value in thirds.items() if name != "cases"}
-    return ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
+    return ", ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in parts.items())

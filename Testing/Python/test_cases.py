@@ -70,8 +70,35 @@ def test_the_split_is_that_of_the_table_and_of_this_data_set(folder):
 def test_a_split_needs_its_table_and_a_case(folder):
     with pytest.raises(InputError, match="needs --splits"):
         read_folder(folder, "test")
-    with pytest.raises(InputError, match="no case of split 'validation'"):
+    with pytest.raises(InputError, match=r"no case of split 'validation'.*splits are \['test', 'train'\]"):
         read_folder(folder, "validation", _splits(folder))
+    with pytest.raises(InputError, match=r"data sets are \['abdomen/small', 'other/small'\].*folder's path ends"):
+        read_folder(folder.rename(folder.parent / "renamed"), "train", _splits(folder))
+
+
+def test_a_table_of_splits_without_its_columns_is_refused(folder):
+    path = _splits(folder)
+    path.write_text(path.read_text().replace("dataset,", "data,"))
+    with pytest.raises(InputError, match=r"lacks the columns \['dataset'\]"):
+        read_folder(folder, "train", path)
+
+
+def test_a_mask_whose_values_the_description_does_not_know_is_refused(folder):
+    _write(folder / "labels" / "b.nii.gz", np.full((2, 3, 5), 255, np.uint8))
+    data = read_folder(folder)
+    with pytest.raises(InputError, match=r"b\.nii\.gz' holds the values \[255\].*knows \[1, 2, 3, 4\]"):
+        read_case(data, data.cases[1], ["liver"])
+
+
+def test_alpha_is_left_out(tmp_path):
+    picture = SimpleITK.GetImageFromArray(np.full((4, 6, 4), 9, np.uint8), isVector=True)
+    for sub in ("images", "masks"):
+        (tmp_path / sub).mkdir()
+    SimpleITK.WriteImage(picture, str(tmp_path / "images" / "p.png"))
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 6), np.uint8)), str(tmp_path / "masks" / "p.png"))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"polyp": 255}}))
+    data = read_folder(tmp_path)
+    assert read_case(data, data.cases[0], ["polyp"])[0].array.shape == (1, 4, 6, 3)
 
 
 def test_a_missing_mask_is_named(folder):

@@ -72,7 +72,8 @@ class _Predictor:
             name: AttentionVolume(AttentionMap(name, name, ""), array, np.eye(4))
             for name, array in self.attention.items()
         }
-        return VolumeResult(volume.name, self.labels[volume.name], volume.ijk_to_ras, (), maps)
+        slices = {"slices": [len(array) for array in self.attention.values()] * 2}
+        return VolumeResult(volume.name, self.labels[volume.name], volume.ijk_to_ras, (), maps, slices)
 
 
 def _cube(value: int, *corners: int) -> np.ndarray:
@@ -212,8 +213,9 @@ def test_a_failing_case_ends_the_evaluation_and_writes_nothing(tmp_path):
 def test_tau_is_counted_over_all_cases_with_the_bounds_of_the_card(tmp_path):
     checkpoint = _checkpoint(tmp_path / "model", ["liver"], k_min=4, k_max=16)
     data = _data(tmp_path / "set", {"a": _cube(1, 0), "b": _cube(1, 0)}, {"liver": 1})
-    tau = np.array([[[0.1, 0.5], [0.96, 0.96]]], np.float32)
-    attention = {"tau_stage4": tau, "k_stage4": np.array([[[4, 8], [15, 15]]], np.float32) / 16, "tau_bottleneck": tau}
+    tau = np.tile(np.array([[0.1, 0.5], [0.96, 0.96]], np.float32), (1, 2, 2))
+    k_share = np.tile(np.array([[4, 8], [15, 15]], np.float32) / 16, (1, 2, 2))
+    attention = {"tau_stage4": tau, "k_stage4": k_share, "tau_bottleneck": tau}
     calls = []
     report = evaluate(
         checkpoint,
@@ -223,10 +225,10 @@ def test_tau_is_counted_over_all_cases_with_the_bounds_of_the_card(tmp_path):
     )
     assert set(report["tau"]) == {"tau_stage4", "tau_bottleneck"}
     for statistics in report["tau"].values():
-        assert statistics["positions"] == 8
+        assert statistics["positions"] == 32
         assert statistics["share_k_min"] == 0.25
         assert statistics["share_k_max"] == 0.5
-        assert (len(statistics["histogram"]), statistics["histogram"][19]) == (20, 4)
+        assert (len(statistics["histogram"]), statistics["histogram"][19]) == (20, 16)
     assert calls == [(1, 2, "a"), (2, 2, "b")]
 
 

@@ -139,7 +139,7 @@ def test_mean_leaves_out_what_is_not_defined():
 
 
 def test_tau_statistics_of_a_known_map():
-    statistics = TauStatistics(k_min=8, k_max=64)
+    statistics = TauStatistics(k_min=8, k_max=64, slice_positions=64)
     tau = np.array([[0.02, 0.12, 0.5, 0.97], [0.99, 0.995, 0.51, 0.0]], np.float32)
     statistics.add(tau)  # k = 8, 8, 32, 62, 63, 63, 32, 8
     summary = statistics.summary()
@@ -151,9 +151,12 @@ def test_tau_statistics_of_a_known_map():
 
 
 def test_tau_statistics_take_k_from_its_own_map():
-    """On a grid of 20 positions k cannot pass 20, whatever tau asks for."""
-    statistics = TauStatistics(k_min=8, k_max=64)
+    """On a grid of 20 positions k cannot pass 20, whatever tau asks for: those with 20 attend to all there are."""
+    statistics = TauStatistics(k_min=8, k_max=64, slice_positions=20)
     statistics.add(np.full((4, 5), 0.99, np.float32), np.full((4, 5), 20 / 64, np.float32))
     statistics.add(np.full((4, 5), 0.01, np.float32), np.full((4, 5), 8 / 64, np.float32))
-    assert statistics.summary()["share_k_max"] == 0
+    assert statistics.summary()["share_k_max"] == 0.5
     assert statistics.summary()["share_k_min"] == 0.5
+    without_map = TauStatistics(k_min=8, k_max=64, slice_positions=20)
+    without_map.add(np.full((4, 5), 0.99, np.float32))
+    assert (without_map.summary()["mean_k"], without_map.summary()["share_k_max"]) == (20, 1)

@@ -125,8 +125,9 @@ def write_set(folder: Path, classes: int, temperature: float) -> list[str]:
 def test_the_command_recovers_the_temperature_of_made_data(tmp_path, classes, capsys):
     names = write_set(tmp_path / "made", classes, 2.0)
     folder = write_checkpoint(tmp_path / "model", **(two_classes() if classes == 2 else {}))
-    config = {"checkpoint": "x", "task": "x", "network": {}, "classes": names, "intensity": {}, "stages": []}
-    (tmp_path / "config.json").write_text(json.dumps(config | {"validation_share": 0.5}))
+    config = {"checkpoint": "x", "task": "x", "network": {}, "classes": names, "intensity": {}}
+    stages = [{"fit": {"fit": "stretch", "size": SIZE}, "epochs": 1}]
+    (tmp_path / "config.json").write_text(json.dumps(config | {"stages": stages, "validation_share": 0.5}))
     results = ["--results", str(tmp_path / "out")]
     data = ["--data", str(tmp_path / "made"), "--splits", str(tmp_path / "splits.csv")]
     command = ["reliability", "--checkpoint", str(folder), *data, "--device", "cpu", *results]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MedSegAttentionLib.checkpoints.card_file import CARD_FILE
 from MedSegAttentionLib.checkpoints.catalogue import (
     TASKS,
     WEIGHTS_FILE,
@@ -19,6 +20,7 @@ from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.card import default_checkpoints
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.runner.in_process import RunSettings, run
+from MedSegAttentionTraining.bundle import model_card
 from MedSegAttentionTraining.cases import read_case, read_folder
 from MedSegAttentionTraining.results import data_name
 
@@ -100,6 +102,13 @@ def test_card_page_and_readme_quote_what_was_measured(checkpoint):
         assert f"{dice:.3f}" in readme
         for name, figures in report["per_class"].items():
             assert f"{name} {figures['dice']:.3f}" in page
+
+
+def test_a_model_card_names_a_class_that_no_test_case_shows():
+    path = find_checkpoint("abdomen-ct-klo-net") / CARD_FILE
+    card = json.loads(path.read_text(encoding="utf-8"))["medsegattention"]
+    next(iter(card["metrics"].values()))["per_class"]["gallbladder"]["dice"] = None
+    assert "gallbladder in no case" in model_card(card)
 
 
 @pytest.mark.parametrize("checkpoint", IDS)

@@ -200,6 +200,48 @@ def test_an_unknown_setting_is_named(tmp_path, a_config):
         read_config(tmp_path / "nothing.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"stages": []}, "no epoch to train"),
+        ({"stages": [{"fit": {"fit": "stretch", "size": 32}, "epochs": 0}]}, "no epoch to train"),
+        ({"stages": [{"size": 32, "epochs": 1}]}, "size"),
+        ({"epoch_slices": 3}, "epoch_slices 3.*batch_size 4"),
+        ({"batch_size": 0}, "batch_size 0"),
+    ],
+    ids=lambda value: json.dumps(value)[:40],
+)
+def test_a_configuration_that_trains_nothing_is_refused(change, told, a_config):
+    a_config.write_text(json.dumps(json.loads(a_config.read_text()) | change))
+    with pytest.raises(InputError, match=told):
+        read_config(a_config)
+
+
+def test_a_configuration_that_is_no_json_is_refused(a_config):
+    a_config.write_text("{")
+    with pytest.raises(InputError, match=r"config\.json' is no JSON"):
+        read_config(a_config)
+
+
+def test_data_that_cannot_be_trained_on_is_refused(tmp_path, a_data_folder, a_config, capsys):
+    about = a_data_folder / "dataset.json"
+    command = ["train", str(a_config), "--data", str(a_data_folder), "--output", str(tmp_path / "run")]
+    about.write_text(json.dumps({"labels": {"liver": 1}}))
+    assert main(command) == 1
+    assert "has no class ['prostate'], it has ['liver']" in capsys.readouterr().err
+    about.write_text(json.dumps({"labels": {"prostate": 255}}))
+    assert main(command) == 1
+    assert "holds the values [1], and dataset.json knows [255]" in capsys.readouterr().err
+    about.write_text(json.dumps({"labels": {"prostate": 2, "other": 1}}))
+    assert main(command) == 1
+    assert "cases kept aside shows ['prostate']" in capsys.readouterr().err
+    for name in CASES[1:]:
+        (a_data_folder / "images" / f"{name}.nii.gz").unlink()
+    assert main(command) == 1
+    assert "has 1 training case; expected 2 or more" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+
+
 def test_monai_runs_the_bundle(tmp_path, a_data_folder, a_config):
     from monai.bundle import run
 

@@ -29,12 +29,12 @@ from MedSegAttentionLib.inference.prediction import folded
 from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..averaging import THIRDS, Averages
-from ..benchmark import seconds_in_turn
 from ..cases import DataFolder
 from ..complexity import measure_complexity
 from ..config import TrainingConfig
 from ..evaluation import score_cases
 from ..loop import Options, Trainer
+from ..measuring import seconds_in_turn
 from ..metrics import mean_figures
 from .definitions import Ablation
 from .peers import build
@@ -72,7 +72,7 @@ def run_ablation(
     known = [row.label for row in ablation.rows]
     if unknown := sorted(set(labels or ()) - set(known)):
         raise UsageError(f"ablation '{name}' has no rows {unknown}; expected some of {known}.")
-    steps = options.max_steps or ablation.steps
+    steps = min(options.max_steps or ablation.steps, ablation.steps)
     for seed in range(seeds or ablation.seeds):
         for row in ablation.rows:
             if labels and row.label not in labels:
@@ -98,7 +98,7 @@ def train_and_measure(config: TrainingConfig, data: DataFolder, folder: Path, op
     with open(folder / "log.csv", newline="", encoding="utf-8") as file:
         seconds = sum(float(epoch["seconds"]) for epoch in csv.DictReader(file))
     return {
-        "data": "/".join(data.path.parts[-2:]),
+        "data": data.name,
         "training_cases": len(training.cases),
         "cases": len(kept.cases),
         "parameters": complexity.parameters,
@@ -165,6 +165,7 @@ def _card(network: nn.Module, config: TrainingConfig, device: str) -> Card:
     )
 
 
+@torch.inference_mode()
 def _seconds_per_slice(network: nn.Module, picture: torch.Tensor) -> float:
     """Median time of one slice at a time, made ready as the extension does."""
     ready = folded(network).to(memory_format=torch.channels_last)

@@ -126,7 +126,8 @@ def _ablate(arguments: argparse.Namespace) -> int:
     for name in names:
         if arguments.data:
             _run_ablation(name, results, arguments)
-        page = write_page(name, ABLATIONS[name], results, arguments.steps or ABLATIONS[name].steps)
+        whole = ABLATIONS[name].steps
+        page = write_page(name, ABLATIONS[name], results, min(arguments.steps or whole, whole))
         logger.info("wrote %s", page)
     return 0
 
