@@ -34,17 +34,27 @@ class Training:
     reports: list[dict[str, Any]]
 
 
-def write_bundle(training: Training, folder: Path) -> Card:
-    """Write the checkpoint of ``training`` to ``folder`` and read it back.
+def write_bundle(training: Training, folder: Path, template: Path | None = None) -> Card:
+    """Write the checkpoint of ``training`` to ``folder`` and read it back. Weights are stored as float16.
 
-    The text of the card (what it segments, codes, terms, limits) comes from ``cards/<checkpoint>.json``. Weights are
-    stored as float16.
+    Args:
+        training: what came out.
+        folder: of the checkpoint; made when missing.
+        template: JSON file with the texts of the card (what it segments, codes, training data, terms, limits); None
+            takes ``cards/<checkpoint>.json``, true of the checkpoints that ship.
+
+    Raises:
+        InputError: no such file or no JSON, other classes than the configuration, or reports that do not belong to it.
     """
     config = training.config
-    template = CARDS / f"{config.checkpoint}.json"
-    if not template.is_file():
-        raise InputError(f"'{template}' does not exist; write the card of '{config.checkpoint}' there first.")
-    text = json.loads(template.read_text(encoding="utf-8"))
+    template = template or CARDS / f"{config.checkpoint}.json"
+    try:
+        text = json.loads(template.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the card '{template}' cannot be read ({error}); copy one of MedSegAttentionTraining/cards, say there "
+            f"what '{config.checkpoint}' was trained on, and give it with --card."
+        ) from error
     changelog = text.pop("changelog", {text["version"]: "first version"})
     weights = save({name: _half(tensor) for name, tensor in sorted(load_file(training.weights).items())})
     card = {

@@ -153,7 +153,8 @@ What KV attention saves, by what is counted: `complexity --kv-savings`.
 * **Gate**: parameters of the tau gate, included in the parameters.
 * **Paper, ours**: the figure printed, and the same figure of the network here. Nothing released explains KM-UNet's
   7.35 M; its released code has 7.013 M, of which 1.274 M are never used.
-* **Time / U-Net**: in turn with the first row. **Peak memory**: weights and one pass, in a process of their own.
+* **Time / U-Net**: in turn with the first row, the networks as they are built; as the extension runs them (`benchmark`)
+  the ratios differ. **Peak memory**: weights and one pass, in a process of their own.
 
 {table(CASES, measured, timed=True)}
 """

@@ -21,7 +21,8 @@ from MedSegAttentionTraining.cases import read_folder
 from MedSegAttentionTraining.config import read_config
 from MedSegAttentionTraining.loop import Options, Trainer, split_cases
 
-CONFIGS = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining" / "configs"
+TRAINING = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining"
+CONFIGS, CARDS = TRAINING / "configs", TRAINING / "cards"
 CASES = ("a", "b", "c", "d")
 
 
@@ -89,7 +90,7 @@ def _log(output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_train_export_segment_evaluate_by_the_commands_of_the_readme(tmp_path, a_data_folder, a_config, caplog):
+def test_train_export_segment_evaluate_by_the_commands_of_the_readme(tmp_path, a_data_folder, a_config, capsys):
     splits, run, checkpoint = tmp_path / "splits.csv", tmp_path / "run", tmp_path / "checkpoint"
     data = ["--data", str(a_data_folder), "--splits", str(splits)]
     assert main(["train", str(a_config), *data, "--output", str(run), "--threads", "1"]) == 0
@@ -113,6 +114,16 @@ def test_train_export_segment_evaluate_by_the_commands_of_the_readme(tmp_path, a
     assert f"{dice:.3f}" in (checkpoint / "docs" / "README.md").read_text()
     assert "PROMISE12" in (checkpoint / "LICENSE").read_text()
     assert card.flips == ("horizontal",)
+
+    own = json.loads((CARDS / "prostate-klo-net.json").read_text())
+    own["training_data"] = [{"name": "Discs", "cases": 3, "terms": "none", "citation": "none"}]
+    (tmp_path / "card.json").write_text(json.dumps(own))
+    export = ["export", str(a_config), *weights, "--output", str(checkpoint)]
+    assert main([*export, "--card", str(tmp_path / "card.json")]) == 0
+    assert "Discs" in (checkpoint / "LICENSE").read_text()
+    assert "PROMISE12" not in (checkpoint / "LICENSE").read_text()
+    assert main([*export, "--card", str(tmp_path / "none.json")]) == 1
+    assert "'prostate-klo-net' was trained on, and give it with --card" in capsys.readouterr().err
 
     aside = ["--split", "selection", "--config", str(a_config), "--flips", "--json", str(report)]
     assert main(["evaluate", "--checkpoint", str(checkpoint), *data, *aside]) == 0

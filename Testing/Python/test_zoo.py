@@ -108,3 +108,5 @@ def test_the_commands(capsys):
     assert "| unet (width 64, halved True) | 1, 1 | 17,261,825 |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "nosuch"])
+    assert main(["benchmark", "attention", "--size", "64", "--device", "cpu"]) == 2
+    assert "benchmark attention does not take --size, --device" in capsys.readouterr().err

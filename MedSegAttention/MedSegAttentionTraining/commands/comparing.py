@@ -53,21 +53,25 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
         help="networks: KLO-Net's against the U-Net (default); scan, attention: against their plain forms; "
         "zoo: all networks and variants in one page",
     )
-    benchmark.add_argument("--size", type=int, default=256, metavar="PIXELS")
+    benchmark.add_argument("--size", type=int, metavar="PIXELS", help="256; not for attention")
     benchmark.add_argument(
         "--rounds", type=int, metavar="N", help="how often all are timed (15; scan, zoo 3; attention 5)"
     )
-    benchmark.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    benchmark.add_argument("--image", type=Path, metavar="FILE", help="also time a whole run on this image ...")
+    benchmark.add_argument("--device", choices=("cpu", "cuda"), help="networks: cpu (default) or cuda")
+    benchmark.add_argument("--image", type=Path, metavar="FILE", help="networks: also a whole run on this image ...")
     benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
-    benchmark.add_argument("--output", type=Path, metavar="FILE", help="write the page of zoo there")
+    benchmark.add_argument("--output", type=Path, metavar="FILE", help="zoo: write the page there")
     benchmark.set_defaults(run=_benchmark)
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
     if (arguments.image is None) != (arguments.checkpoint is None):
         raise UsageError("--image and --checkpoint belong together; expected both or neither.")
-    size, rounds = arguments.size, {"rounds": arguments.rounds} if arguments.rounds else {}
+    used = {"networks": ("size", "device", "image"), "scan": ("size",), "attention": (), "zoo": ("size", "output")}
+    given = [name for name in ("size", "device", "image", "output") if getattr(arguments, name) is not None]
+    if unused := [f"--{name}" for name in given if name not in used[arguments.what]]:
+        raise UsageError(f"benchmark {arguments.what} does not take {', '.join(unused)}; leave it out.")
+    size, rounds = arguments.size or 256, {"rounds": arguments.rounds} if arguments.rounds else {}
     if arguments.what == "scan":
         from ..mechanisms import scan_table
 
@@ -86,9 +90,10 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     else:
         from ..benchmark import benchmark_table, run_table
 
-        logger.info(benchmark_table(size, device=arguments.device, **rounds))
+        device = arguments.device or "cpu"
+        logger.info(benchmark_table(size, device=device, **rounds))
         if arguments.image:
-            logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, arguments.device))
+            logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, device))
     return 0
 
 
@@ -102,7 +107,9 @@ def _add_ablate(commands: argparse._SubParsersAction) -> None:
     ablate.add_argument("--data", type=Path, metavar="FOLDER", help="the data that the page of the ablation names")
     ablate.add_argument("--splits", type=Path, metavar="CSV", help="use its cases of split train alone")
     ablate.add_argument("--output", type=Path, metavar="DIR", help="folder for the runs")
-    ablate.add_argument("--results", type=Path, metavar="DIR", help="folder for tables and figures")
+    ablate.add_argument(
+        "--results", type=Path, metavar="DIR", help="folder for tables and figures (Resources/docs/results)"
+    )
     ablate.add_argument("--rows", nargs="+", metavar="LABEL", help="only these rows, named as in the table")
     ablate.add_argument("--seeds", type=int, metavar="N", help="runs of each row")
     ablate.add_argument("--steps", type=int, metavar="N", help="a trial of N steps; its tables go to --output")

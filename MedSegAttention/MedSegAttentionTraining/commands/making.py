@@ -89,6 +89,13 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
     export.add_argument("--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run")
     export.add_argument(
+        "--card",
+        type=Path,
+        metavar="JSON",
+        help="bundle: its texts, training data and terms; without it those of the configuration's name in "
+        "MedSegAttentionTraining/cards, which are true of the checkpoints that ship alone",
+    )
+    export.add_argument(
         "--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate and reliability"
     )
     export.add_argument("--attention", metavar="NAME,...|none", help="onnx: attention maps among the outputs (all)")
@@ -106,7 +113,8 @@ def _export(arguments: argparse.Namespace) -> int:
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.metrics]
     if not arguments.weights.is_file():
         raise InputError(f"weights '{arguments.weights}' do not exist; expected best.safetensors of a training run.")
-    card = write_bundle(Training(read_config(Path(arguments.source)), arguments.weights, reports), arguments.output)
+    training = Training(read_config(Path(arguments.source)), arguments.weights, reports)
+    card = write_bundle(training, arguments.output, arguments.card)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
     return 0
 
@@ -114,8 +122,10 @@ def _export(arguments: argparse.Namespace) -> int:
 def _export_onnx(arguments: argparse.Namespace) -> int:
     from ..onnx_export import export_checkpoint
 
-    if arguments.weights or arguments.metrics:
-        raise UsageError("--weights and --metrics make a bundle; with --format onnx give a checkpoint's ID or folder.")
+    if arguments.weights or arguments.metrics or arguments.card:
+        raise UsageError(
+            "--weights, --metrics and --card make a bundle; with --format onnx give a checkpoint's ID or folder."
+        )
     report = export_checkpoint(arguments.source, arguments.output, attention_choice(arguments.attention or "all"))
     logger.info("wrote %s with the outputs %s", report.path, ", ".join(report.outputs))
     logger.info(

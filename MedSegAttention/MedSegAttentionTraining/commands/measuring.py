@@ -67,7 +67,9 @@ def _add_reliability(commands: argparse._SubParsersAction) -> None:
     reliability.add_argument("--splits", type=Path, metavar="CSV", help="splits train and test of the folder")
     reliability.add_argument("--config", type=Path, metavar="CONFIG", help="of the training, if not the one of its ID")
     reliability.add_argument("--cases", type=int, metavar="N", help="at most N of either part, evenly spread")
-    reliability.add_argument("--results", type=Path, metavar="DIR", help="folder for files, pages and figures")
+    reliability.add_argument(
+        "--results", type=Path, metavar="DIR", help="for files, pages and figures (Resources/docs/results)"
+    )
     reliability.add_argument("--device", choices=DEVICES, default="auto")
     reliability.set_defaults(run=_reliability)
 
