@@ -27,6 +27,7 @@ RULES = """\
   for every row.
 * Dice, Jaccard and HD95: means by case over the classes present. Weighted Jaccard: all pixels of all cases together,
   each class weighted by its share of the reference.
+* Neighbours: those at k_max have as many as can be, k_max - 1 or all positions of the slice.
 * MAC (multiply-accumulates) are for one slice and leave selective scans out.
 * ms: the network alone, one slice at a time, on a machine that did other work as well: no more than its order of
   magnitude. For times see [all networks](../networks.md).
