@@ -245,7 +245,7 @@ def _add_tau(statistics: dict[str, TauStatistics], result: VolumeResult, card: C
         if name not in statistics:
             defaults = signature(DynamicKNNAttention).parameters
             bounds = (card.network_config.get(bound, defaults[bound].default) for bound in ("k_min", "k_max"))
-            statistics[name] = TauStatistics(*bounds, volume.array.size // result.provenance["slices"][1])
+            statistics[name] = TauStatistics(*bounds, result.provenance["attention_positions"][name])
         k_share = result.attention.get("k_" + name.removeprefix("tau_"))
         statistics[name].add(volume.array, None if k_share is None else k_share.array)
 

@@ -72,8 +72,8 @@ class _Predictor:
             name: AttentionVolume(AttentionMap(name, name, ""), array, np.eye(4))
             for name, array in self.attention.items()
         }
-        slices = {"slices": [len(array) for array in self.attention.values()] * 2}
-        return VolumeResult(volume.name, self.labels[volume.name], volume.ijk_to_ras, (), maps, slices)
+        positions = {"attention_positions": {name: array[0].size for name, array in self.attention.items()}}
+        return VolumeResult(volume.name, self.labels[volume.name], volume.ijk_to_ras, (), maps, positions)
 
 
 def _cube(value: int, *corners: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from MedSegAttentionLib.inference.prediction import Predictor, folded
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner.in_process import run
 from oracle import MAP_CELLS, ThresholdNetwork, checkpoint_of
-from small_checkpoint import MAPS, THRESHOLDS, threshold_network, two_classes, write_checkpoint
+from small_checkpoint import MAPS, SIZE, THRESHOLDS, threshold_network, two_classes, write_checkpoint
 
 torch.set_num_threads(1)
 CPU = RunSettings(device="cpu")
@@ -132,6 +132,7 @@ def test_provenance_tells_how_the_result_came_about(a_folder):
     told = json.loads(json.dumps(result.provenance))
     assert told["checkpoint"] == "prostate-klo-net"
     assert len(told["weights_sha256"]) == 64
+    assert told["attention_positions"] == {"tau_stage4": (SIZE // 8) ** 2}
     assert told["device"] == "cpu"
     assert told["settings"]["attention"] == ["tau_stage4"]
     assert told["warnings"] == []

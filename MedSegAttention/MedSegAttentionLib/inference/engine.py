@@ -117,6 +117,7 @@ class SegmentationRun:
             "precision": self.predictor.precision,
             "batch_size": self.predictor.batch_size,
             "slices": [self.done, self.prepared.plan.shape[0]],
+            "attention_positions": {item.name: self.attention[item.name][0].size for item in self.maps},
             "not_found": [label.name for label in self.prepared.card.labels if label.value not in present],
             "warnings": [*known["warnings"], *self.predictor.warnings],
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
