@@ -60,6 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name that the console cannot show must not end a batch
+            stream.reconfigure(errors="backslashreplace")
     parsed = build_parser().parse_args(arguments)
     root = logging.getLogger()
     root.handlers[:] = [_Console()]

@@ -52,8 +52,12 @@ def write_series(
     modality: str,
     spacing: tuple[float, float, float] = (1.0, 1.0, 3.0),
     name: str = "a",
+    places: int | None = None,
 ) -> Path:
-    """Write ``[K, J, I]`` int16 as a DICOM series, one file a slice; ``name`` tells series in one folder apart."""
+    """Write ``[K, J, I]`` int16 as a DICOM series, one file a slice.
+
+    ``name`` tells series in one folder apart. With ``places`` the slices after so many begin at the first place again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
@@ -61,7 +65,7 @@ def write_series(
     for number, values in enumerate(array):
         picture = sitk.GetImageFromArray(values[None])
         picture.SetSpacing(spacing)
-        place = (0.0, 0.0, number * spacing[2])
+        place = (0.0, 0.0, (number % (places or len(array))) * spacing[2])
         picture.SetOrigin(place)
         for tag, value in {
             "0008|0018": f"{series}.1.{number}",

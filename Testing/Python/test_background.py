@@ -330,6 +330,16 @@ def test_a_caller_that_waits_is_told_how_far_the_run_is_and_may_stop_it(a_backgr
         a_background_runner.run(a_volume(), **choice, is_cancelled=lambda: True)
 
 
+def test_what_a_callback_raises_stops_the_run(a_background_runner, a_checkpoint, runs):
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        a_background_runner.run(a_volume(), checkpoint=a_checkpoint, while_waiting=fail)
+    assert a_background_runner.run(a_volume(), checkpoint=a_checkpoint).labels.any()
+    assert eventually(lambda: list(runs.iterdir()) == [])
+
+
 def test_the_attention_of_a_position_comes_back(a_background_runner, a_checkpoint, runs):
     waited = []
     row, provenance = a_background_runner.attention_row(

@@ -159,6 +159,53 @@ def test_a_record_cannot_name_files_of_others(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "b.txt"]
 
 
+def test_files_that_are_no_result_are_never_replaced(tmp_path):
+    for name in ("a.png", "b.json", "c.nii.gz"):
+        (tmp_path / name).write_text("mine")
+        refused = pytest.raises(InputError, match="is no result of this program")
+        with refused, results_in(tmp_path, name[0], (".png", ".nii.gz")):
+            pytest.fail("refused before anything is computed")
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["mine"] * 3
+
+
+def test_a_result_is_replaced_by_a_new_one_and_never_half(tmp_path, monkeypatch):
+    def write(text: str) -> None:
+        with results_in(tmp_path, "a", (".png",)) as folder:
+            (folder / "a.png").write_text(text)
+            (folder / "a.seg.nrrd").write_text(text)
+            write_record(folder, "a", {"weights_sha256": text})
+
+    write("first")
+    write("second")
+    assert (tmp_path / "a.png").read_text() == "second"
+    replace = Path.replace
+
+    def held(path: Path, target: Path) -> Path:
+        if path.name == "a.seg.nrrd":
+            raise PermissionError(13, "in use")
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", held)
+        with pytest.raises(InputError, match="close them if another program"):
+            write("third")
+    assert (tmp_path / "a.seg.nrrd").read_text() == "second"
+    assert "weights_sha256" not in read_record(tmp_path, "a")  # so that the case counts as unfinished
+    write("fourth")
+    assert {path.read_text() for path in tmp_path.glob("a.[ps]*")} == {"fourth"}
+    assert read_record(tmp_path, "a")["weights_sha256"] == "fourth"
+
+
+def test_the_true_error_is_told_when_something_else_came_into_a_new_folder(tmp_path):
+    def save(*_) -> dict[str, float]:
+        (tmp_path / "new" / "other.txt").write_text("")
+        raise ValueError("the true one")
+
+    request = Request(a_run, "skin", "x", RunSettings("cpu"))
+    with pytest.raises(ValueError, match="the true one"):
+        segment_case(Case("a", "a", an_image, save), request, tmp_path / "new")
+
+
 def test_the_table_has_a_column_for_every_class_of_any_case(tmp_path):
     def row(case: str, *classes: tuple[str, int, float | None]) -> dict:
         segments = [{"name": name, "value": 1, "voxels": voxels, "ml": ml} for name, voxels, ml in classes]
@@ -181,8 +228,8 @@ def test_a_volume_has_millilitres_and_a_picture_has_none():
     assert liver == {"name": "liver", "value": 1, "voxels": 100, "ml": 1.0}
     assert [(item["voxels"], item["ml"]) for item in others] == [(0, 0.0)] * 3
     assert VolumeResult("v", labels[:1], left_handed, CLASSES).found()[0]["ml"] is None
-    in_colour = {"display_window": None}
-    assert VolumeResult("v", labels, left_handed, CLASSES, provenance=in_colour).found()[0]["ml"] is None
+    for picture in ({"display_window": None}, {"has_scale": False}):
+        assert VolumeResult("v", labels, left_handed, CLASSES, provenance=picture).found()[0]["ml"] is None
 
 
 def test_the_hash_of_an_image_is_that_of_its_voxels_and_its_place():

@@ -17,6 +17,7 @@ from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.card import default_checkpoints
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, MedSegAttentionError
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.runner.in_process import run
 from oracle import checkpoint_of
 from small_checkpoint import card_values, read_card_values, threshold_network, write_card, write_checkpoint
@@ -201,6 +202,17 @@ def test_a_folder_that_is_gone_is_refused(a_checkpoint):
         load_checkpoint(a_checkpoint)
     with pytest.raises(CheckpointError, match="was not found"):
         run(a_volume(), checkpoint=a_checkpoint)
+
+
+def test_slices_that_the_network_would_have_to_pad_are_refused(tmp_path):
+    network = build_network("km-unet", in_channels=1, out_channels=1, width=8)
+    folder = write_checkpoint(tmp_path / "small", network, network_config={"width": 8})
+    for size in (64, 48):
+        write_card(folder, read_card_values(folder) | {"network": "km-unet", "fit": {"fit": "stretch", "size": size}})
+        if size == 64:
+            assert load_checkpoint(folder).network.stride == 32
+    with pytest.raises(CheckpointError, match="48 pixels; 'km-unet' needs a multiple of 32"):
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_second_run_skips_what_is_there_unless_told_otherwise(segment, two_ima
     assert (tmp_path / "out" / "a.seg.nrrd").stat().st_mtime_ns > first
 
 
-@pytest.mark.parametrize("changed", ["settings", "file", "record", "image", "checkpoint", "nifti"])
+@pytest.mark.parametrize("changed", ["settings", "file", "image", "checkpoint", "nifti"])
 def test_a_result_that_no_longer_holds_is_made_again(changed, segment, two_images, tmp_path):
     assert segment(two_images) == 0
     options, keywords, out = [], {}, tmp_path / "out"
@@ -130,8 +130,6 @@ def test_a_result_that_no_longer_holds_is_made_again(changed, segment, two_image
         options = ["--axis", "j"]
     elif changed == "file":
         (out / "a.png").unlink()
-    elif changed == "record":
-        (out / "a.json").write_text("[]")
     elif changed == "image":
         sitk.WriteImage(bright() * 0.9, str(two_images / "a.nrrd"))
     elif changed == "checkpoint":
@@ -142,6 +140,17 @@ def test_a_result_that_no_longer_holds_is_made_again(changed, segment, two_image
     everything = changed in ("settings", "checkpoint", "nifti")
     assert statuses(out) == ["segmented", "segmented" if everything else "skipped"]
     assert (out / "a.nii.gz").is_file() is (changed == "nifti")
+
+
+def test_without_its_record_a_result_is_taken_for_a_file_of_the_user(segment, two_images, tmp_path, capfd):
+    assert segment(two_images) == 0
+    out = tmp_path / "out"
+    (out / "a.json").write_text("[]")
+    kept = (out / "a.seg.nrrd").read_bytes()
+    assert segment(two_images, "--overwrite") == 1
+    assert statuses(out) == ["failed", "segmented"]
+    assert "a.seg.nrrd' is there already and is no result of this program" in capfd.readouterr().err
+    assert (out / "a.seg.nrrd").read_bytes() == kept
 
 
 def test_files_of_an_earlier_result_do_not_stay_beside_a_new_one(segment, two_images, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -215,3 +216,16 @@ def test_it_runs_as_a_module_from_any_folder(tmp_path):
     assert (version.returncode, version.stdout.strip(), version.stderr) == (0, __version__, "")
     assert wrong.returncode == 2
     one_line(wrong.stderr, "--output")
+
+
+def test_a_name_the_console_cannot_show_does_not_end_a_batch(tmp_path, monkeypatch):
+    """As on Windows, where redirected output has an encoding of its own."""
+    (tmp_path / "in").mkdir()
+    for name in ("\u524d\u5217.nrrd", "b.nrrd"):
+        (tmp_path / "in" / name).write_text("no image")
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "cp1252", write_through=True))
+    assert main(["segment", str(tmp_path / "in"), "--task", "prostate", "--output", str(tmp_path / "out")]) == 1
+    told = shown.getvalue().decode("cp1252")
+    assert "\\u524d\\u5217.nrrd" in told
+    assert "0 of 2 segmented" in told

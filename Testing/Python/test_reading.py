@@ -72,6 +72,37 @@ def test_one_dicom_file_is_one_slice(tmp_path):
     assert volume.modality == "CT"
 
 
+def test_a_series_that_lacks_a_slice_is_refused(tmp_path):
+    folder = write_series(tmp_path / "gap", np.ones((6, 5, 6), np.int16), "MR")
+    (folder / "a002.dcm").unlink()
+    with pytest.raises(InputError, match=r"gap' are 3.00 to 6.00 mm apart; expected one distance"):
+        read_volume(folder)
+
+
+def test_a_series_with_several_images_at_one_place_is_refused(tmp_path):
+    folder = write_series(tmp_path / "b_values", np.ones((6, 5, 6), np.int16), "MR", places=3)
+    with pytest.raises(InputError, match=r"holds 6 slices at 3 places"):
+        read_volume(folder)
+
+
+def test_a_series_that_is_one_file_is_what_the_file_holds(tmp_path):
+    folder = write_series(tmp_path / "one", np.ones((1, 5, 6), np.int16), "MR")
+    assert read_volume(folder).array.shape == (1, 5, 6)
+    frames = sitk.GetImageFromArray(np.ones((4, 5, 6), np.uint8))
+    frames.SetMetaData("0008|0060", "MR")
+    (tmp_path / "frames").mkdir()
+    sitk.WriteImage(frames, str(tmp_path / "frames" / "a.dcm"))
+    assert read_volume(tmp_path / "frames").array.shape == (4, 5, 6)
+
+
+@pytest.mark.parametrize("name", ["scan.jpg", "scan.tif", "scan.png"])
+def test_the_resolution_of_a_print_is_not_that_of_the_patient(name, tmp_path):
+    Image.fromarray(np.zeros((16, 24), np.uint8)).save(tmp_path / name, dpi=(300, 300))
+    volume = read_volume(tmp_path / name)
+    assert volume.spacing == (1, 1, 1)
+    assert not volume.has_scale
+
+
 def test_two_series_in_a_folder_are_refused(tmp_path):
     for name in ("a", "b"):
         write_series(tmp_path / "both", np.ones((2, 5, 6), np.int16), "CT", name=name)

@@ -43,6 +43,25 @@ def test_overlay_lies_where_the_network_looked(a_scene, kind, moved):
     assert node.GetParentTransformNode() is volume_node.GetParentTransformNode()
 
 
+@pytest.mark.parametrize("how", ["transform", "origin"])
+def test_overlays_follow_an_image_that_was_moved_during_the_run(a_scene, how):
+    volume_node = add_volume(a_scene, an_image("oblique"))
+    if how == "transform":
+        add_transform(a_scene, volume_node)
+    before = volume_image(volume_node).ijk_to_ras
+    result = a_result_on(volume_image(volume_node))
+    if how == "transform":
+        matrix = slicer.util.arrayFromTransformMatrix(volume_node.GetParentTransformNode())
+        matrix[:3, 3] += (30, -20, 10)
+        slicer.util.updateTransformMatrixFromArray(volume_node.GetParentTransformNode(), matrix)
+    else:
+        volume_node.SetOrigin(30, -20, 10)
+    moved = volume_image(volume_node).ijk_to_ras @ np.linalg.inv(before)
+    written = write_result(a_scene, result, volume_node)
+    for name, node in written.attention.items():
+        np.testing.assert_allclose(world_matrix(node), moved @ result.attention[name].ijk_to_ras, atol=1e-6)
+
+
 def test_overlay_display_has_the_range_of_the_map_not_of_the_image(a_scene, a_volume_node, a_result):
     attention = a_result.attention["tau_stage4"]
     faint = AttentionVolume(AttentionMap("k", "k", "", (0.25, 4.0)), attention.array * 0.01, attention.ijk_to_ras)

@@ -42,6 +42,11 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         network.load_state_dict(weights)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint '{folder}' does not fit this version of MedSegAttention: {error}") from error
+    if card.fit["size"] % network.stride:
+        raise CheckpointError(
+            f"checkpoint '{folder}' has slices of {card.fit['size']} pixels; '{card.network}' needs a multiple of "
+            f"{network.stride}, or its maps would not lie where they belong. Get the checkpoint again."
+        )
     return Checkpoint(card, network.eval())
 
 

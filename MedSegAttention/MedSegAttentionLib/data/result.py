@@ -108,11 +108,12 @@ class VolumeResult:
     def found(self) -> list[dict[str, Any]]:
         """Size of each class, in their order: ``{"name", "value", "voxels", "ml"}``, JSON-ready.
 
-        ``ml`` is None where there is no volume to speak of: a single slice has an area, and colour pictures no scale.
+        ``ml`` is None where there is no volume to speak of: a single slice has an area, and pictures have no scale.
         """
         counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in self.labels)  # at once: 8 bytes a voxel
         voxel_ml = abs(float(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000
-        has_volume = 1 not in self.labels.shape and self.provenance.get("display_window", ()) is not None
+        has_scale = self.provenance.get("has_scale", True) and self.provenance.get("display_window", ()) is not None
+        has_volume = has_scale and 1 not in self.labels.shape
         return [
             {
                 "name": label.name,

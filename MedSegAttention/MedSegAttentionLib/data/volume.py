@@ -12,6 +12,8 @@ from .errors import InputError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 """Files of these names hold pictures: what they say about spacing is the resolution of a print, not of the patient."""
+AXIS_NAMES = "ijk"
+"""Index axes of a volume: columns, rows, slices as it is stored."""
 COLOURS_BESIDE_ALPHA = {2: 1, 4: 3}
 """Channels of an image with an alpha channel -> channels without it."""
 
@@ -26,12 +28,14 @@ class VolumeImage:
         ijk_to_ras: ``[4, 4]`` float64; maps (i, j, k, 1) to RAS in mm.
         name: what the user calls it; used in messages and file names.
         modality: DICOM Modality (``"CT"``, ``"MR"`` ...), or None when unknown.
+        has_scale: whether distances are those of the patient; those of a picture file are of a print, or nothing.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "volume"
     modality: str | None = None
+    has_scale: bool = True
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:
@@ -79,6 +83,12 @@ class VolumeImage:
         if kept is None:
             return self
         return replace(self, array=self.array[..., 0] if kept == 1 else self.array[..., :kept])
+
+    def without_scale(self) -> VolumeImage:
+        """The same image with pixels of 1 mm, which stand for nothing."""
+        matrix = self.ijk_to_ras.copy()
+        matrix[:3, :3] /= self.spacing
+        return replace(self, ijk_to_ras=matrix, has_scale=False)
 
     def sha256(self) -> str:
         """Hash of voxels, their type and their place: equal for the same image whatever its file or name."""

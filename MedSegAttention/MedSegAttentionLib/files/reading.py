@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
-MODALITY_TAG = "0008|0060"
+MODALITY_TAG, POSITION_TAG, ORIENTATION_TAG = "0008|0060", "0020|0032", "0020|0037"
+REPEATED_MM = 0.001
+"""Slices of a series that are closer than this are at one place."""
+UNEVEN = 0.05
+"""Share of the usual distance of slices by which one may differ from it."""
 
 
 def stem_of(path: Path) -> str:
@@ -49,7 +54,8 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
         raise InputError(
             f"'{path}' could not be read as an image ({reason}); expected {KINDS}. Check that the file is whole."
         ) from error
-    return _to_volume(image, stem_of(path), modality)
+    volume = _to_volume(image, stem_of(path), modality)
+    return volume.without_scale() if path.name.lower().endswith(PICTURE_SUFFIXES) else volume
 
 
 def _read_file(path: Path) -> tuple[sitk.Image, str | None]:
@@ -85,8 +91,46 @@ def _read_series(folder: Path, series: str | None) -> tuple[sitk.Image, str | No
             f"folder '{folder}' holds {len(known)} DICOM series; expected exactly one. Give the folder of one series."
         )
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), wanted[0])
-    _, modality = _read_file(Path(files[0]))
+    image, modality = _read_file(Path(files[0]))
+    if len(files) == 1:  # perhaps a volume of its own, with many frames
+        return image, modality
+    _check_distances(folder, _positions(files))
     return sitk.ReadImage(files), modality
+
+
+def _positions(files: Sequence[str]) -> np.ndarray | None:
+    """Place of each slice along their normal, mm; None where a file does not say it."""
+    reader, along, normal = sitk.ImageFileReader(), [], None
+    for name in files:
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        if not all(map(reader.HasMetaDataKey, (POSITION_TAG, ORIENTATION_TAG))):
+            return None
+        position, axes = (
+            [float(value) for value in reader.GetMetaData(tag).split("\\")] for tag in (POSITION_TAG, ORIENTATION_TAG)
+        )
+        normal = np.cross(axes[:3], axes[3:]) if normal is None else normal
+        along.append(float(np.dot(normal, position)))
+    return np.sort(along)
+
+
+def _check_distances(folder: Path, along: np.ndarray | None) -> None:
+    """A volume has one distance between slices: where a series has several, every place in it would be wrong."""
+    if along is None:
+        return
+    steps = np.diff(along)
+    usual = float(np.median(steps))
+    if steps.min() < REPEATED_MM:
+        raise InputError(
+            f"folder '{folder}' holds {len(along)} slices at {1 + int((steps >= REPEATED_MM).sum())} places (several "
+            "times or weightings in one series); expected one slice at each place. Load the series in Slicer, which "
+            "splits it, or give a folder with one of them."
+        )
+    if np.abs(steps - usual).max() > UNEVEN * usual:
+        raise InputError(
+            f"the slices in folder '{folder}' are {steps.min():.2f} to {steps.max():.2f} mm apart; expected one "
+            "distance. Slices may be missing: get the series again, or load it in Slicer, which resamples it."
+        )
 
 
 def has_series(folder: Path) -> bool:

@@ -38,7 +38,7 @@ class SegmentationRun:
 
     Raises:
         InputError: the volume or a setting cannot be used.
-        UsageError: the settings ask for mirror images and the card allows none.
+        InputError: the settings ask for mirror images and the card allows none.
         ContractWarning: the volume lies outside what the checkpoint was trained on, and ``settings.force`` is off.
     """
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from .. import __version__
 from ..checkpoints.loading import Checkpoint
 from ..data.card import Card
-from ..data.volume import VolumeImage
+from ..data.volume import AXIS_NAMES, VolumeImage
 from .acceptance import accept
 from .fitting import SliceFit, plan_fit
 from .intensity import Normaliser, measure
 from .settings import RunSettings
-from .slicing import AXIS_NAMES, SlicePlan, plan_slices
+from .slicing import SlicePlan, plan_slices
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class PreparedVolume:
             "version": __version__,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "volume": self.volume.name,
+            "has_scale": self.volume.has_scale,
             "task": self.card.task,
             "checkpoint": self.card.id,
             "checkpoint_version": self.card.version,

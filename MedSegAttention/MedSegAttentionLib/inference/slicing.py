@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.errors import InputError
-from ..data.volume import VolumeImage
+from ..data.volume import AXIS_NAMES, VolumeImage
 
-AXIS_NAMES = "ijk"
 ANATOMICAL_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Slice orientation -> the RAS axis its slices are stacked along."""
 

@@ -157,7 +157,7 @@ class RunLogic:
         if volumeNode.GetScene() is not scene:
             raise Cancelled(f"volume '{image.name}' left the scene meanwhile; nothing was written.")
         with unchanged_on_error(scene):
-            node = write_attention(scene, row, volumeNode, provenance)
+            node = write_attention(scene, row, volumeNode, provenance, image.ijk_to_ras)
             if show:
                 show_overlay(scene, node, volumeNode)
         return node

@@ -83,15 +83,15 @@ class BackgroundRunner:
             while_waiting: keeps the application alive.
         """
         run, told = self.start(volume, task=task, checkpoint=checkpoint, settings=settings), 0
-        while run.poll():
-            if is_cancelled and is_cancelled():
-                run.cancel(keep=on_cancel == "keep")
+
+        def tell() -> None:
+            nonlocal told
             if on_slice and run.finished > told:
                 told = run.finished
                 on_slice(run.progress)
             while_waiting()
-            time.sleep(WAIT_SECONDS)
-        return run.result()
+
+        return _result_of(run, is_cancelled, on_cancel == "keep", tell)
 
     def attention_row(
         self,
@@ -118,13 +118,24 @@ class BackgroundRunner:
             while_waiting: keeps the application alive.
         """
         run = BackgroundRun(self, volume, task, checkpoint, settings, (ras, map))
-        while run.poll():
-            if is_cancelled and is_cancelled():
-                run.cancel()
-            while_waiting()
-            time.sleep(WAIT_SECONDS)
-        return run.result()
+        return _result_of(run, is_cancelled, False, while_waiting)
 
     def close(self) -> None:
         """End the worker for good; a run that is under way fails."""
         self._finalizer()
+
+
+def _result_of(
+    run: BackgroundRun, is_cancelled: Callable[[], bool] | None, keep: bool, while_waiting: Callable[[], None]
+) -> Any:
+    """Wait for ``run``; whatever a callback raises stops it, so that the worker is free again."""
+    try:
+        while run.poll():
+            if is_cancelled and is_cancelled():
+                run.cancel(keep=keep)
+            while_waiting()
+            time.sleep(WAIT_SECONDS)
+    except BaseException:
+        run.cancel()
+        raise
+    return run.result()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER_PREFIX = "MedSegAttention-run-"
 TICK_SECONDS = 0.25
-Outcome = Union[VolumeResult, tuple[AttentionVolume, dict[str, Any]], Exception]  # noqa: UP007 - for Python 3.9
+Outcome = VolumeResult | tuple[AttentionVolume, dict[str, Any]] | Exception
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def segment_case(
     """
     if output is None:
         return _read_run_save(case, request, Path(), seconds or {}, callbacks)
-    with results_in(output, case.stem) as folder:
+    with results_in(output, case.stem, case.endings) as folder:
         return write_record(folder, case.stem, _read_run_save(case, request, folder, seconds or {}, callbacks))
 
 

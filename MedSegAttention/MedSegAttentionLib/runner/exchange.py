@@ -81,7 +81,8 @@ def run_request(folder: Path, volume: VolumeImage, checkpoint: Path, settings: R
     return {
         "request": "run",
         "folder": str(folder),
-        "volume": {"name": volume.name, "modality": volume.modality, "ijk_to_ras": volume.ijk_to_ras.tolist()},
+        "volume": {name: getattr(volume, name) for name in ("name", "modality", "has_scale")}
+        | {"ijk_to_ras": volume.ijk_to_ras.tolist()},
         "checkpoint": str(checkpoint),
         "settings": asdict(settings),
     }
@@ -104,7 +105,7 @@ def requested_volume(request: dict[str, Any]) -> VolumeImage:
     """The volume of a request, its voxels mapped: copied only where they are changed."""
     values = request["volume"]
     array = np.load(Path(request["folder"]) / VOLUME_FILE, mmap_mode="c")
-    return VolumeImage(array, np.array(values["ijk_to_ras"], float), values["name"], values["modality"])
+    return VolumeImage(array, **{**values, "ijk_to_ras": np.array(values["ijk_to_ras"], float)})
 
 
 def requested_settings(request: dict[str, Any]) -> RunSettings:

@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,23 @@ PROVENANCE_COLUMNS = ("checkpoint", "weights_sha256", "version", "device", "crea
 
 
 @contextmanager
-def results_in(output: Path, stem: str) -> Iterator[Path]:
+def results_in(output: Path, stem: str, endings: Sequence[str] = ()) -> Iterator[Path]:
     """A folder beside the results; when all went well what it holds moves over, otherwise nothing is left.
 
-    Files of an earlier result of the same case that the new one lacks are removed: one record, one set of files.
+    Files of an earlier result of the same case are replaced, and removed where the new one lacks them: one record, one
+    set of files.
+
+    Args:
+        output: folder of the results.
+        stem: of the case.
+        endings: of the files that are going to be there, beside the record.
 
     Raises:
-        InputError: the folder cannot be written to, or a folder stands where a file must go.
+        InputError: the folder cannot be written to, a file of that name is there and no result of this package, a
+            folder stands where a file must go, or another program holds a file.
     """
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    _refuse_files_of_others(output, stem, endings)
     try:
         output.mkdir(parents=True, exist_ok=True)
         workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
@@ -36,20 +44,43 @@ def results_in(output: Path, stem: str) -> Iterator[Path]:
         raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
     try:
         yield workshop
-        files = sorted(workshop.iterdir())
-        if taken := [path.name for path in files if (output / path.name).is_dir()]:
-            raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another output folder.")
-        outdated = set(_files_of(read_record(output, stem), stem)) - {path.name for path in files}
-        for path in files:
-            path.replace(output / path.name)
-        for name in outdated:
-            (output / name).unlink(missing_ok=True)
+        _move(sorted(workshop.iterdir()), output, stem)
         workshop.rmdir()
     except BaseException:
         shutil.rmtree(workshop, ignore_errors=True)
         for folder in made:
-            folder.rmdir()
+            with suppress(OSError):  # something else lies in it by now
+                folder.rmdir()
         raise
+
+
+def _refuse_files_of_others(output: Path, stem: str, endings: Sequence[str]) -> None:
+    record = read_record(output, stem)
+    ours = {*_files_of(record, stem), *([f"{stem}.json"] if "files" in record else [])}
+    for name in (f"{stem}{ending}" for ending in (*endings, ".json")):
+        if (output / name).exists() and name not in ours:
+            raise InputError(
+                f"'{output / name}' is there already and is no result of this program; choose another output folder."
+            )
+
+
+def _move(files: list[Path], output: Path, stem: str) -> None:
+    """Put ``files`` into ``output``, the record last: until then one stands there that vouches for nothing."""
+    if taken := [path.name for path in files if (output / path.name).is_dir()]:
+        raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another output folder.")
+    names = {path.name for path in files}
+    record, earlier = output / f"{stem}.json", _files_of(read_record(output, stem), stem)
+    try:
+        record.write_text(json.dumps({"files": sorted({*earlier, *names} - {record.name})}), encoding="utf-8")
+        for path in sorted(files, key=lambda path: path.name == record.name):
+            path.replace(output / path.name)
+        for name in set(earlier) - names:
+            (output / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the results of '{stem}' could not be put into '{output}' ({error}); close them if another program has "
+            "them open, and run again."
+        ) from error
 
 
 def write_record(folder: Path, stem: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +124,7 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
             writer.writerows(_columns_of(row) for row in rows)

@@ -9,12 +9,11 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
-from ..data.volume import PICTURE_SUFFIXES, VolumeImage
+from ..data.volume import AXIS_NAMES, PICTURE_SUFFIXES, VolumeImage
 from .arrays import from_vtk, image_array
 from .nodes import ABSENT_ATTRIBUTE, provenance_of, world_from_local
 from .segmentation import source_volume
 
-AXIS_NAMES = "ijk"
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
@@ -101,9 +100,11 @@ def has_real_spacing(
         single_slice: whether the image is one slice.
         spacing: in the plane of the slices, mm.
     """
-    volume_node = source_volume(segmentation_node)
+    volume_node, told = source_volume(segmentation_node), provenance_of(segmentation_node)
+    if not told.get("has_scale", True):
+        return False
     if volume_node is None or volume_node.GetImageData() is None:
-        grey, file_name = provenance_of(segmentation_node).get("display_window") is not None, ""
+        grey, file_name = told.get("display_window") is not None, ""
     else:
         storage = volume_node.GetStorageNode()
         grey = volume_node.GetImageData().GetNumberOfScalarComponents() == 1

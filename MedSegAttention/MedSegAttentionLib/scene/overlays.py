@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from ..data.card import AttentionMap
 from ..data.result import AttentionVolume
-from .arrays import image_data, to_vtk
+from .arrays import from_vtk, image_data, to_vtk
 from .nodes import (
     MAP_ATTRIBUTE,
     PROVENANCE_ATTRIBUTE,
@@ -21,9 +22,9 @@ from .nodes import (
     nodes_of_class,
     provenance_of,
     set_provenance,
-    world_from_local,
 )
 from .overlay_display import RANGE_ATTRIBUTE, set_default_display, text_of
+from .volumes import volume_image
 
 VOLUME_ROLE = "MedSegAttention.Volume"
 DEFAULT_OPACITY = 0.5
@@ -34,6 +35,7 @@ def write_attention(
     attention: AttentionVolume,
     volume_node: slicer.vtkMRMLVolumeNode,
     provenance: dict[str, Any],
+    ijk_to_ras: np.ndarray | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Add an attention map as a volume of its own, raw values on the map's own grid.
 
@@ -42,10 +44,15 @@ def write_attention(
         attention: ``ijk_to_ras`` in world coordinates, as those of :func:`~.volumes.volume_image`.
         volume_node: the image it explains; gives parent transform and place in the hierarchy.
         provenance: of the run, kept in the node's attributes.
+        ijk_to_ras: ``[4, 4]`` of the image in the world when the map was computed, so that the map lies right on it
+            where it was moved since; None where it was not.
     """
+    now, matrix = volume_image(volume_node).ijk_to_ras, vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    local_from_world = from_vtk(matrix) @ np.linalg.inv(now if ijk_to_ras is None else ijk_to_ras)
     node = slicer.vtkMRMLScalarVolumeNode()
     node.SetName(f"{volume_node.GetName()} {attention.map.title}")
-    node.SetIJKToRASMatrix(to_vtk(np.linalg.inv(world_from_local(volume_node)) @ attention.ijk_to_ras))
+    node.SetIJKToRASMatrix(to_vtk(local_from_world @ attention.ijk_to_ras))
     node.SetAndObserveImageData(image_data(attention.array.astype(np.float32, copy=False)))
     say_what_it_is(node, attention.map, volume_node)
     set_provenance(node, provenance)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import slicer
 
+from ..data.volume import AXIS_NAMES
 from .colours import colour_map
 from .pictures import ColourBar, slice_picture
 
-AXIS_NAMES = "ijk"
 Panels = list[tuple[str, np.ndarray]]
 """(title, ``[H, W, 3]`` uint8) each."""
 

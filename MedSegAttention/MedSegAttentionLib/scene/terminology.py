@@ -18,9 +18,7 @@ REGION_NAME = "Anatomic codes - MedSegAttention"
 def load_terminology(logic: slicer.vtkSlicerTerminologiesModuleLogic) -> None:
     """Make the codes of our classes known to Slicer's terminology selector."""
     logic.LoadTerminologyFromFile(str(TERMINOLOGY_FILE))
-    # Slicer before 5.10 knows the second list by its older name.
-    load_regions = getattr(logic, "LoadRegionContextFromFile", None) or logic.LoadAnatomicContextFromFile
-    load_regions(str(REGION_FILE))
+    logic.LoadRegionContextFromFile(str(REGION_FILE))
 
 
 def terminology_entry(label: Label) -> str:

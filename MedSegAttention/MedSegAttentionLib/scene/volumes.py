@@ -7,7 +7,7 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
-from ..data.volume import VolumeImage
+from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 from .arrays import from_vtk, image_array, image_data, to_vtk
 from .nodes import MAP_ATTRIBUTE, nodes_of_class, world_from_local
 
@@ -34,9 +34,10 @@ def volume_image(node: slicer.vtkMRMLVolumeNode, place: slicer.vtkMRMLVolumeNode
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     place = place or node
-    return VolumeImage(
-        image_array(image), world_from_local(place) @ from_vtk(matrix), place.GetName() or "volume", _modality(place)
-    )
+    storage = place.GetStorageNode()
+    is_picture = ((storage.GetFileName() or "") if storage else "").lower().endswith(PICTURE_SUFFIXES)
+    world = world_from_local(place) @ from_vtk(matrix)
+    return VolumeImage(image_array(image), world, place.GetName() or "volume", _modality(place), not is_picture)
 
 
 def add_volume(scene: slicer.vtkMRMLScene, image: VolumeImage) -> slicer.vtkMRMLScalarVolumeNode:

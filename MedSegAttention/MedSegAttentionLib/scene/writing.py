@@ -47,7 +47,7 @@ def write_result(
         segmentation = write_segmentation(scene, result, volume_node)
         attention = {}
         for name, volume in result.attention.items():
-            attention[name] = write_attention(scene, volume, volume_node, result.provenance)
+            attention[name] = write_attention(scene, volume, volume_node, result.provenance, result.ijk_to_ras)
             mark_partial(attention[name], result.slice_range)
         if show:
             show_overlay(scene, next(iter(attention.values()), None), volume_node)
