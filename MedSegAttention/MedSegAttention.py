@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any, Union
 
+import qt
 import slicer
 from slicer import (
     vtkMRMLMarkupsFiducialNode,
@@ -124,6 +125,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.enter()  # a reload does not enter the module again
 
     def cleanup(self) -> None:
@@ -147,9 +149,17 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.setParameterNode(None)
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
-        """The scene is empty."""
+        """The scene is empty, or another one: show its parameters."""
         if self.parent.isEntered:
             self.enter()
+
+    def onSceneEndImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """A scene was loaded: its nodes are in the selectors only after this."""
+        qt.QTimer.singleShot(0, self._showScene)
+
+    def _showScene(self) -> None:
+        if self.hasObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport):  # still open
+            self.onSceneEndClose()
 
 
 class MedSegAttentionLogic(BatchLogic, ExportLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):

@@ -220,6 +220,24 @@ def test_the_table_has_a_column_for_every_class_of_any_case(tmp_path):
     assert (read[1]["polyp mL"], read[1]["polyp voxels"]) == ("", "7")
 
 
+def test_the_table_keeps_the_cases_of_earlier_batches(tmp_path, caplog):
+    def row(case: str, status: str, name: str) -> dict:
+        record = {"segments": [{"name": name, "value": 1, "voxels": 5, "ml": 1.5}], "checkpoint": "x"}
+        return {"case": case, "status": status, "error": "", "record": record}
+
+    path = tmp_path / "s.csv"
+    write_summary(path, [row("a", "segmented", "liver"), row("b", "segmented", "liver")])
+    write_summary(path, [row("b", "skipped", "liver"), row("c", "segmented", "polyp")])
+    with path.open(newline="", encoding="utf-8") as file:
+        read = {item["case"]: item for item in csv.DictReader(file)}
+    assert {case: item["status"] for case, item in read.items()} == {"a": "segmented", "b": "skipped", "c": "segmented"}
+    assert (read["a"]["liver mL"], read["a"]["checkpoint"], read["c"]["polyp voxels"]) == ("1.5", "x", "5")
+    path.write_text("my,own\n1,2\n")
+    write_summary(path, [row("a", "segmented", "liver")])
+    assert path.read_text() == "my,own\n1,2\n"
+    assert "no table of this program" in caplog.text
+
+
 def test_a_volume_has_millilitres_and_a_picture_has_none():
     labels = np.zeros((2, 10, 10), np.uint8)
     labels[:, :5] = 1

@@ -51,6 +51,15 @@ def test_without_a_folder_results_go_into_the_scene(a_widget, a_scene):
     assert a_widget.logic.getParameterNode().result is segmentation
 
 
+@pytest.mark.parametrize("option", ["batchNiftiCheckBox", "batchReportCheckBox"])
+def test_files_ask_for_a_folder(a_widget, a_scene, option):
+    ui = a_widget.ui
+    getattr(ui, option).click()
+    ui.batchButton.click()
+    assert ui.batchStatusLabel.text == "Choose an output folder first."
+    assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
+
+
 def test_folders_that_are_not_chosen_are_asked_for(a_widget, a_runner, an_application, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.png").write_bytes(b"")  # an image where Slicer was started from
@@ -182,6 +191,18 @@ def test_the_chosen_result_is_exported_and_nothing_is_replaced_unasked(a_widget,
     an_application.confirms = True
     ui.exportNrrdButton.click()
     assert path.stat().st_size > 1000
+
+
+def test_the_file_beside_a_label_map_is_not_replaced_unasked_either(a_widget, an_application, tmp_path):
+    ui = a_widget.ui
+    ui.applyButton.click()
+    name = a_widget.logic.getParameterNode().result.GetName()
+    (tmp_path / f"{name}.json").write_text("mine")
+    ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
+    an_application.confirms = False
+    ui.exportNiftiButton.click()
+    assert f"{name}.json is there already" in an_application.shown[-1][1]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_the_latest_result_is_exported(a_widget, an_application, tmp_path):

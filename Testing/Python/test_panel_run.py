@@ -11,8 +11,9 @@ import slicer
 
 from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
 from MedSegAttentionLib.logic.segment_handle import SegmentHandle
+from MedSegAttentionLib.scene.overlays import is_overlay
 from MedSegAttentionLib.scene.preview import PREVIEW_ATTRIBUTE
-from slicer_double.fakes import nodes_of, scene_content
+from slicer_double.fakes import add_noise, nodes_of, scene_content
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -112,6 +113,40 @@ def test_a_preview_fills_up_and_is_replaced_by_the_result(a_scene, a_slow_run, a
     (segmentation,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
     assert segmentation is not preview
     assert segmentation.GetAttribute(PREVIEW_ATTRIBUTE) is None
+
+
+def test_a_preview_that_fails_ends_and_the_run_goes_on(a_scene, a_slow_run, monkeypatch, caplog):
+    monkeypatch.setattr("MedSegAttentionLib.scene.live.PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr("MedSegAttentionLib.scene.live.Preview.update", lambda *_: 1 / 0)
+    poll_until(a_slow_run, 4)
+    assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
+    assert caplog.text.count("no further preview") == 1
+    poll_to_the_end(a_slow_run)
+    assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
+
+
+def test_an_attention_map_is_no_input(a_widget, a_scene):
+    ui = a_widget.ui
+    ui.applyButton.click()
+    (overlay,) = [node for node in nodes_of(a_scene, "vtkMRMLScalarVolumeNode") if is_overlay(node)]
+    ui.inputVolumeSelector.setCurrentNode(overlay)
+    assert not ui.applyButton.enabled
+    assert "attention map" in ui.applyButton.toolTip
+    with pytest.raises(InputError, match="is an attention map"):
+        a_widget.logic.segment(overlay, task="abdomen")
+
+
+def test_the_result_of_the_image_before_is_shown_no_longer(a_widget, a_scene, a_volume_node):
+    ui, parameters = a_widget.ui, a_widget.logic.getParameterNode()
+    ui.applyButton.click()
+    result = parameters.result
+    ui.inputVolumeSelector.setCurrentNode(None)
+    ui.inputVolumeSelector.setCurrentNode(a_volume_node)
+    assert parameters.result is result
+    ui.inputVolumeSelector.setCurrentNode(add_noise(a_scene, "another patient"))
+    assert parameters.result is None
+    parameters.result = result  # the user may still look at it
+    assert parameters.result is result
 
 
 def test_cancel_before_the_first_slice_asks_nothing(a_widget, a_scene, a_runner, an_application, monkeypatch):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,3 +271,15 @@ def test_impossible_paths_are_named(a_scene, a_volume_node, tmp_path):
     with pytest.raises(InputError, match=r"cannot be written as 'volume\.doc'"):
         save_node(a_volume_node, tmp_path / "volume.doc")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_costs_no_earlier_file(a_scene, a_volume_node, tmp_path, monkeypatch):
+    path = tmp_path / "v.nrrd"
+    path.write_text("earlier")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "in use")))
+        with pytest.raises(InputError, match="is no other program using that file"):
+            save_node(a_volume_node, path)
+    assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("v.nrrd", "earlier")]
+    save_node(a_volume_node, path)
+    assert path.stat().st_size > 100

@@ -17,7 +17,7 @@ from ..scene.live import LiveRun
 from ..scene.nodes import unchanged_on_error
 from ..scene.overlays import show_overlay, write_attention
 from ..scene.positions import position_in_image
-from ..scene.volumes import active_volume, volume_image
+from ..scene.volumes import active_volume, input_image
 from ..scene.writing import write_result
 from ..setup import dependencies
 from .segment_handle import SegmentHandle, SegmentResult
@@ -98,11 +98,11 @@ class RunLogic:
         settings = run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips)
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
-            run = self._backgroundRunner().start(volume_image(volumeNode), **what)
+            run = self._backgroundRunner().start(input_image(volumeNode), **what)
             live = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor)
             return SegmentHandle(live, progressCallback, finishedCallback, isCancelled, onCancel)
         result = self._inference().run(
-            volume_image(volumeNode),
+            input_image(volumeNode),
             **what,
             on_slice=progressCallback,
             is_cancelled=isCancelled,
@@ -146,7 +146,7 @@ class RunLogic:
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         settings = RunSettings(device=device, axis=axis, force=force)
-        image = volume_image(volumeNode)
+        image = input_image(volumeNode)
         position = position_in_image(volumeNode, ras)
         if whileWaiting is None:
             compute = self._inference().attention_row

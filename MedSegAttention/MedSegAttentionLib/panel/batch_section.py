@@ -109,11 +109,13 @@ class BatchSection:
 
     def _missingFolder(self) -> str:
         """What the user must choose first, or an empty text."""
-        if self._source() != FOLDER:
-            return ""
-        if not self.ui.batchFolderPathLineEdit.currentPath:
+        ui, source = self.ui, self._source()
+        if source == FOLDER and not ui.batchFolderPathLineEdit.currentPath:
             return _("Choose a folder of images first.")
-        return "" if self.ui.batchOutputPathLineEdit.currentPath else _("Choose an output folder first.")
+        files = source == SCENE and (ui.batchNiftiCheckBox.checked or ui.batchReportCheckBox.checked)
+        if (source == FOLDER or files) and not ui.batchOutputPathLineEdit.currentPath:
+            return _("Choose an output folder first.")
+        return ""
 
     def _run(self) -> str:
         """Run, and say how it went."""
@@ -181,10 +183,12 @@ class BatchSection:
             parameters = self._parameters()
             node = parameters.result if parameters and parameters.result else self.logic.latestSegmentation()
             path = Path(folder) / f"{file_names([node.GetName()])[0]}{ending}"
-            question = _("{path} is there already, perhaps of another image. Replace it?").format(path=path)
-            if path.exists() and not slicer.util.confirmOkCancelDisplay(question, _("Export")):
-                self._setStatus(_("Not written: {path} is there already.").format(path=path))
-                return
+            beside = [path.with_name(path.name.replace(ending, ".json"))] if ending == ".nii.gz" else []
+            if there := [str(file) for file in (path, *beside) if file.exists()]:
+                question = _("{path} is there already, perhaps of another image. Replace it?")
+                if not slicer.util.confirmOkCancelDisplay(question.format(path=", ".join(there)), _("Export")):
+                    self._setStatus(_("Not written: {path} is there already.").format(path=", ".join(there)))
+                    return
             write(node, path)
             self._setStatus(_("Wrote {path}").format(path=path))
         except MedSegAttentionError as error:

@@ -12,11 +12,12 @@ import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import RunProgress
 from ..logic.segment_handle import SegmentHandle, SegmentResult
+from ..scene.overlays import is_overlay
+from ..scene.segmentation import source_volume
 from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
@@ -32,7 +33,7 @@ from .self_check_section import SelfCheckSection
 logger = logging.getLogger(__name__)
 
 
-class Panel(VTKObservationMixin):
+class Panel:
     """Connects the widgets of ``MedSegAttention.ui`` with the logic and the parameter node.
 
     A run happens in a worker process; the logic's handle tells of its progress from Slicer's event loop.
@@ -40,10 +41,11 @@ class Panel(VTKObservationMixin):
 
     def __init__(self, ui: Any, logic: Any) -> None:
         """Args: ui: the widgets by name; logic: a ``MedSegAttentionLogic``."""
-        VTKObservationMixin.__init__(self)
         self.ui, self.logic = ui, logic
         self._parameterNode: Any = None
         self._guiTag: int | None = None
+        self._parameterTag = 0
+        self._inputVolume: Any = None
         self._run: SegmentHandle | None = None
         self._choices: dict[str, Any] = {}
         self._closed = self._stopping = False
@@ -85,11 +87,12 @@ class Panel(VTKObservationMixin):
         """Show and edit this parameter node; None to let go of the present one."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            self._parameterNode.RemoveObserver(self._parameterTag)
         self._parameterNode = parameterNode
+        self._inputVolume = parameterNode.inputVolume if parameterNode else None
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            self._parameterTag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
         for section in self._sections:
             section.setParameterNode(parameterNode)
         self._update()
@@ -109,7 +112,6 @@ class Panel(VTKObservationMixin):
         self.setParameterNode(None)
         self._closed = True
         self.cancel()
-        self.removeObservers()
         parts = (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck, self._batch, *self._sections)
         for part in parts:
             part.close()
@@ -253,6 +255,8 @@ class Panel(VTKObservationMixin):
         if self._closed:
             return
         parameters = self._parameterNode
+        if parameters and self._lettingGoOfResult():
+            return  # that called this method again
         if parameters:
             selected = self._checkpoints.show(parameters.task.value, parameters.checkpoint)
             if selected != parameters.checkpoint:
@@ -264,6 +268,17 @@ class Panel(VTKObservationMixin):
         button.toolTip = self._whyNot() or (_("Stop the segmentation") if self._run else _("Segment the volume"))
         button.enabled = not self._whyNot()
 
+    def _lettingGoOfResult(self) -> bool:
+        """Whether another image was just chosen and the result shown was of the one before: it is shown no longer."""
+        parameters, before = self._parameterNode, self._inputVolume
+        self._inputVolume = parameters.inputVolume
+        if self._inputVolume in (before, None) or not parameters.result:
+            return False
+        if source_volume(parameters.result) is self._inputVolume:
+            return False
+        parameters.result = None
+        return True
+
     def _whyNot(self) -> str:
         """Why the button cannot be clicked now, or an empty text."""
         parameters = self._parameterNode
@@ -273,6 +288,8 @@ class Panel(VTKObservationMixin):
             return _("A batch is running")
         if not parameters or not parameters.inputVolume:
             return _("Choose an input volume")
+        if is_overlay(parameters.inputVolume):
+            return _("This is an attention map: choose the image it was made from")
         if not self._checkpoints.hasTask(parameters.task.value):
             return _("No checkpoint for this task is installed")
         return ""

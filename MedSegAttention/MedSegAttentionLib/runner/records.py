@@ -115,22 +115,36 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the table of a batch, one row a case; where it cannot be written now, the log says so.
 
     Args:
-        path: a CSV file, replaced as a whole.
+        path: a CSV file; rows of other cases, of earlier batches, stay in it.
         rows: ``{"case", "status", "error", "record"}``; ``record`` may be empty.
     """
-    classes = dict.fromkeys(item["name"] for row in rows for item in row["record"].get("segments", []))
-    measures = [f"{name} {unit}" for name in classes for unit in ("mL", "voxels")]
-    columns = ["case", "status", *PROVENANCE_COLUMNS, *measures, "seconds", "warnings", "error"]
+    table = [_columns_of(row) for row in rows]
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        table = [*_rows_of_others(path, {row["case"] for row in rows}), *table]
+        measured = dict.fromkeys(name for row in table for name in row if name.endswith((" mL", " voxels")))
+        columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "error"]
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
-            writer.writerows(_columns_of(row) for row in rows)
+            writer.writerows(table)
         unfinished.replace(path)
+    except InputError as error:
+        logger.warning("%s", error)
     except OSError as error:  # open in a spreadsheet, for one: the batch must go on, and the next case tries again
         logger.warning("'%s' could not be written (%s); close it if another program has it open.", path, error)
+
+
+def _rows_of_others(path: Path, cases: set[str]) -> list[dict[str, str]]:
+    """The rows of the table that is there but for those of ``cases``."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        if not {"case", "status", *PROVENANCE_COLUMNS} <= set(reader.fieldnames or ()):
+            raise InputError(f"'{path}' is no table of this program and stays as it is; move it to get one.")
+        return [{name: row[name] for name in reader.fieldnames} for row in reader if row["case"] not in cases]
 
 
 def _columns_of(row: dict[str, Any]) -> dict[str, Any]:

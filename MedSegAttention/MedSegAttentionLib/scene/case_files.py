@@ -21,7 +21,7 @@ from .nodes import unchanged_after
 from .pictures import write_figure
 from .report import write_report
 from .result_figure import result_panels
-from .volumes import add_volume, volume_image
+from .volumes import add_volume, input_image
 from .writing import write_result
 
 
@@ -64,7 +64,7 @@ def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeN
     cases = []
     for node, stem in zip(nodes, stems, strict=True):
         save = partial(_save_beside, scene, node, stem, choice)
-        cases.append(Case(_name_of(node), stem, partial(volume_image, node), save, choice.endings()))
+        cases.append(Case(_name_of(node), stem, partial(input_image, node), save, choice.endings()))
     return cases
 
 
@@ -77,7 +77,7 @@ def scene_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolume
         write_result(scene, result, node, show=False)
         return {"nodes": round(perf_counter() - begin, 4)}
 
-    return [Case(_name_of(node), "", partial(volume_image, node), partial(save, node)) for node in nodes]
+    return [Case(_name_of(node), "", partial(input_image, node), partial(save, node)) for node in nodes]
 
 
 def _name_of(node: object) -> str:

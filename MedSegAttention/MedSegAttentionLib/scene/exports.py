@@ -125,7 +125,10 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
     values = [{"name": name, "value": value} for name, value in label_map(segmentation_node).values.items()]
     described = {**provenance_of(segmentation_node), "segments": values}
     beside = written.with_name(f"{path.name[: -len(ending)]}.json")
-    beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    try:
+        beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"'{beside}' cannot be written ({error.strerror}); choose another folder or name.") from error
     return [written, beside]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import slicer
@@ -25,15 +26,23 @@ def save_node(node: slicer.vtkMRMLStorableNode, path: str | Path) -> Path:
     scene = node.GetScene()
     scene.AddNode(storage)
     try:
-        storage.SetFileName(str(path))
         storage.SetUseCompression(True)
         if not storage.GetSupportedFileExtension(path.name, False, True):
             raise InputError(
                 f"'{node.GetName()}' cannot be written as '{path.name}'; expected a name ending in .seg.nrrd for a "
                 "segmentation, .nrrd for a volume."
             )
-        if not storage.WriteData(node) or not path.is_file():
-            raise InputError(f"'{node.GetName()}' could not be written to '{path}'; is there room on the disk?")
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+            whole = Path(folder) / path.name  # so that a full disk costs no earlier file
+            storage.SetFileName(str(whole))
+            if not storage.WriteData(node) or not whole.is_file():
+                raise InputError(f"'{node.GetName()}' could not be written to '{path}'; is there room on the disk?")
+            whole.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"'{node.GetName()}' could not be written to '{path}' ({error.strerror}); is there room on the disk, and "
+            "is no other program using that file?"
+        ) from error
     finally:
         scene.RemoveNode(storage)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,8 @@ from ..data.errors import Cancelled
 from ..data.result import RunProgress, RunStart, VolumeResult
 from .preview import Preview
 from .writing import WrittenNodes, write_result
+
+logger = logging.getLogger(__name__)
 
 PREVIEW_SECONDS = 0.5
 """At least this long between two updates of the preview."""
@@ -123,9 +126,14 @@ class LiveRun:
         if not self._wants_preview or run.labels is None or now - self._updated < PREVIEW_SECONDS:
             return
         self._updated = now
-        if self._preview is None:
-            self._preview = Preview(self._scene, self._volume_node, run.started.classes, run.started.axis)
-        self._preview.update(run.labels, run.finished)
+        try:
+            if self._preview is None:
+                self._preview = Preview(self._scene, self._volume_node, run.started.classes, run.started.axis)
+            self._preview.update(run.labels, run.finished)
+        except Exception:  # the image was replaced, for one: the end of the run says so, once
+            logger.exception("no further preview of this run")
+            self._wants_preview = False
+            self._remove_preview()
 
     def _finish(self) -> None:
         self._busy = True  # a wait cursor lets events in, and with them another poll

@@ -40,6 +40,13 @@ def volume_image(node: slicer.vtkMRMLVolumeNode, place: slicer.vtkMRMLVolumeNode
     return VolumeImage(image_array(image), world, place.GetName() or "volume", _modality(place), not is_picture)
 
 
+def input_image(node: slicer.vtkMRMLVolumeNode) -> VolumeImage:
+    """:func:`volume_image` of what a run may take; raises :class:`InputError` for an attention map, too."""
+    if isinstance(node, slicer.vtkMRMLNode) and node.GetAttribute(MAP_ATTRIBUTE) is not None:
+        raise InputError(f"'{node.GetName()}' is an attention map; expected an image. Choose the one it was made from.")
+    return volume_image(node)
+
+
 def add_volume(scene: slicer.vtkMRMLScene, image: VolumeImage) -> slicer.vtkMRMLScalarVolumeNode:
     """Add a volume to the scene: a vector volume when it has several channels, else a scalar one.
 
