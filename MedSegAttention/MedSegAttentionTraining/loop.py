@@ -114,6 +114,9 @@ class Trainer:
             out_channels=config.out_channels,
             **config.network_options,
         )
+        stride = getattr(network, "stride", 1)  # MONAI's networks do not say theirs
+        if uneven := [stage.fit["size"] for stage in config.stages if stage.fit["size"] % stride]:
+            raise InputError(f"stages of {uneven} pixels: '{config.network['name']}' needs multiples of {stride}.")
         self.network = processes.prepared(network, self.device).to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(

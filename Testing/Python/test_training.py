@@ -234,6 +234,13 @@ def test_a_configuration_that_is_no_json_is_refused(a_config):
         read_config(a_config)
 
 
+def test_slices_that_the_network_would_have_to_pad_are_refused(tmp_path, a_data_folder, a_config):
+    stages = [{"fit": {"fit": "stretch", "size": 40}, "epochs": 1}]
+    a_config.write_text(json.dumps(json.loads(a_config.read_text()) | {"stages": stages}))
+    with pytest.raises(InputError, match=r"stages of \[40\] pixels: 'klo-net' needs multiples of 16"):
+        _train(a_config, a_data_folder, tmp_path / "run")
+
+
 def test_data_that_cannot_be_trained_on_is_refused(tmp_path, a_data_folder, a_config, capsys):
     about = a_data_folder / "dataset.json"
     command = ["train", str(a_config), "--data", str(a_data_folder), "--output", str(tmp_path / "run")]
