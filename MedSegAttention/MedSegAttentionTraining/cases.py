@@ -56,6 +56,23 @@ class DataFolder:
                 "this task, or correct the names there."
             )
 
+    def check_values(self) -> None:
+        """Raise :class:`InputError` where masks have values and ``dataset.json`` knows none of any mask's.
+
+        Reads masks until one has a value that is known, mostly one.
+        """
+        known, unknown = {value for group in self.labels.values() for value in group}, set()
+        for case in self.cases:
+            values = set(np.unique(read_volume(case.mask).array).tolist()) - {0}
+            if values & known:
+                return
+            unknown |= values
+        if unknown:
+            raise InputError(
+                f"the masks in '{self.path}' hold the values {sorted(unknown)[:5]}, and dataset.json knows "
+                f"{sorted(known)}; correct the values there (pictures often have 255)."
+            )
+
     def masks(self, mask: np.ndarray, classes: list[str]) -> np.ndarray:
         """``[...] -> [...]`` uint8: 0 for background, 1.. in the order of ``classes``."""
         out = np.zeros(mask.shape, np.uint8)
@@ -134,7 +151,7 @@ def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeI
     """The image without alpha and its mask ``[K, J, I]`` uint8 (0 background, 1.. as in ``classes``), on one grid.
 
     Raises:
-        InputError: the mask does not fit the image, or has values and none of them is in ``dataset.json``.
+        InputError: the mask does not fit the image.
     """
     image, mask = read_volume(case.image).without_alpha(), read_volume(case.mask)
     labels = mask.array if mask.channels == 1 else mask.array[..., 0]
@@ -145,10 +162,4 @@ def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeI
         )
     if not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
         raise InputError(f"mask '{case.mask}' lies elsewhere than its image; expected the same origin and axes.")
-    values, known = set(np.unique(labels)) - {0}, {value for group in data.labels.values() for value in group}
-    if values and not values & known:
-        raise InputError(
-            f"mask '{case.mask}' holds the values {sorted(map(int, values))[:5]}, and dataset.json knows "
-            f"{sorted(known)}; correct the values there (pictures often have 255)."
-        )
     return image, data.masks(labels, classes)

@@ -100,6 +100,7 @@ def evaluate(
         settings = RunSettings(device=device, force=True, test_time_flips=test_time_flips)
         predict = partial(run, checkpoint=folder, settings=settings)
     labels = common_labels(card, data)
+    data.check_values()
     averages = Averages([label.name for label in labels], thirds=card.task == "prostate")
     cases, tau = score_cases(card, data, labels, predict, progress, averages)
     report = {

@@ -107,6 +107,7 @@ class Trainer:
         self.parts = [split_cases(folder, config.validation_share, config.seed, config.selection) for folder in data]
         for folder in data:
             folder.check_classes(config.classes)
+            folder.check_values()
         self.device = torch.device(options.device)
         network = build(
             config.network["name"],

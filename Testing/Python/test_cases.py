@@ -83,11 +83,16 @@ def test_a_table_of_splits_without_its_columns_is_refused(folder):
         read_folder(folder, "train", path)
 
 
-def test_a_mask_whose_values_the_description_does_not_know_is_refused(folder):
-    _write(folder / "labels" / "b.nii.gz", np.full((2, 3, 5), 255, np.uint8))
-    data = read_folder(folder)
-    with pytest.raises(InputError, match=r"b\.nii\.gz' holds the values \[255\].*knows \[1, 2, 3, 4\]"):
-        read_case(data, data.cases[1], ["liver"])
+def test_masks_whose_values_the_description_does_not_know_are_refused(folder):
+    for name in ("a", "b"):
+        _write(folder / "labels" / f"{name}.nii.gz", np.full((2, 3, 5), 255, np.uint8))
+    read_folder(folder).check_values()  # case c has known ones: a case may show other things alone
+    _write(folder / "labels" / "c.nii.gz", np.zeros((2, 3, 5), np.uint8))
+    with pytest.raises(InputError, match=r"hold the values \[255\].*knows \[1, 2, 3, 4\]"):
+        read_folder(folder).check_values()
+    for name in ("a", "b"):
+        _write(folder / "labels" / f"{name}.nii.gz", np.zeros((2, 3, 5), np.uint8))
+    read_folder(folder).check_values()  # nothing to find is no mistake
 
 
 def test_alpha_is_left_out(tmp_path):

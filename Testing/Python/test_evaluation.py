@@ -210,6 +210,13 @@ def test_a_failing_case_ends_the_evaluation_and_writes_nothing(tmp_path):
     assert not (tmp_path / "report.json").exists()
 
 
+def test_masks_with_other_values_than_the_description_score_nothing(tmp_path):
+    checkpoint = _checkpoint(tmp_path / "model", ["liver"])
+    data = _data(tmp_path / "set", {"a": _cube(255, 0)}, {"liver": 1})
+    with pytest.raises(InputError, match=r"hold the values \[255\]"):
+        evaluate(checkpoint, data, predict=_Predictor({"a": _cube(1, 0)}))
+
+
 def test_tau_is_counted_over_all_cases_with_the_bounds_of_the_card(tmp_path):
     checkpoint = _checkpoint(tmp_path / "model", ["liver"], k_min=4, k_max=16)
     data = _data(tmp_path / "set", {"a": _cube(1, 0), "b": _cube(1, 0)}, {"liver": 1})

@@ -249,7 +249,7 @@ def test_data_that_cannot_be_trained_on_is_refused(tmp_path, a_data_folder, a_co
     assert "has no class ['prostate'], it has ['liver']" in capsys.readouterr().err
     about.write_text(json.dumps({"labels": {"prostate": 255}}))
     assert main(command) == 1
-    assert "holds the values [1], and dataset.json knows [255]" in capsys.readouterr().err
+    assert "hold the values [1], and dataset.json knows [255]" in capsys.readouterr().err
     about.write_text(json.dumps({"labels": {"prostate": 2, "other": 1}}))
     assert main(command) == 1
     assert "cases kept aside shows ['prostate']" in capsys.readouterr().err
