@@ -74,11 +74,11 @@ def evaluate(
     Args:
         checkpoint: ID, folder or task; where a task leaves the choice to the modality, the first image decides for all.
         data_folder: see :mod:`.cases`.
-        split: ``"train"``, ``"test"``, None for all cases, or ``"selection"`` for the training cases that a training
-            with ``config`` keeps aside.
+        split: ``"train"``, ``"test"``, None for all cases, ``"selection"`` for the training cases that a training with
+            ``config`` keeps aside, or ``"fitted"`` for those that it learns from.
         splits: CSV file that ``split`` refers to.
         device: see :class:`~MedSegAttentionLib.inference.settings.RunSettings`.
-        config: training configuration, for split ``"selection"``.
+        config: training configuration, for the splits ``"selection"`` and ``"fitted"``.
         test_time_flips: as ``device``.
         json_path: where to write what is returned.
         csv_path: where to write a row for each case and class.
@@ -206,13 +206,14 @@ def write_csv(report: dict[str, Any], path: str | Path) -> None:
 def _chosen_cases(
     folder: str | Path, split: str | None, splits: str | Path | None, config: str | Path | None
 ) -> DataFolder:
-    if split != "selection":
+    if split not in ("selection", "fitted"):
         return read_folder(folder, split, splits)
     if config is None:
-        raise UsageError("split 'selection' needs --config FILE, the training configuration that keeps cases aside.")
+        raise UsageError(f"split '{split}' needs --config FILE, the training configuration that keeps cases aside.")
     settings = read_config(config)
     training = read_folder(folder, "train" if splits else None, splits)
-    return split_cases(training, settings.validation_share, settings.seed, settings.selection)[1]
+    fitted, selection = split_cases(training, settings.validation_share, settings.seed, settings.selection)
+    return selection if split == "selection" else fitted
 
 
 def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:

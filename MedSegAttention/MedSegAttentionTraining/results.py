@@ -1,12 +1,14 @@
 """The tables of results, from the reports of ``evaluate`` in ``Resources/results``.
 
 ``CHECKPOINT/*.json`` are of test cases and stand in the README; ``CHECKPOINT/selection/*.json`` are of the training
-cases that were kept aside, and decide which checkpoint is the default of its task.
+cases that were kept aside, and decide which checkpoint is the default of its task; ``CHECKPOINT/fitted/*.json`` are of
+the training cases that it learned from, and show with the others how much it loses on cases that are new to it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,14 @@ from MedSegAttentionLib.data.errors import InputError
 REPOSITORY = Path(__file__).resolve().parents[2]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "Resources" / "results"
 ABLATION_RESULTS = REPOSITORY / "Resources" / "docs" / "results"
-PAGES = {README: "*/*.json", ABLATION_RESULTS / "selection.md": "*/selection/*.json"}
-"""Page -> the reports below :data:`RESULTS` whose table it shows."""
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 DATA_NAMES = {
     "prostate/promise12_train": "PROMISE12, T2 MRI",
-    "prostate/prostate158_sample": "Prostate158, T2 MRI (external)",
+    "prostate/prostate158_sample": "Prostate158, T2 MRI, part (external)",
     "abdomen_ct/btcv_sabs30": "BTCV, CT",
     "abdomen_mri/chaos_t2spir": "CHAOS, T2-SPIR MRI",
     "skin/isic2017_train": "ISIC 2017",
-    "skin/ph2": "PH2 (external)",
+    "skin/ph2": "PH2, part (external)",
     "polyp/kvasir_seg": "Kvasir-SEG",
     "polyp/cvc_clinicdb": "CVC-ClinicDB",
     "polyp/etis_larib": "ETIS-Larib, part (external)",
@@ -32,29 +32,71 @@ DATA_NAMES = {
 """Folder of a data set -> what a reader knows it by; external: of another source than the training data."""
 
 
-def write_results(page: Path, pattern: str, results: Path = RESULTS) -> None:
-    """Bring the table of ``page`` up to date with the reports below ``results``.
+def write_results(page: Path, table: Table, results: Path = RESULTS) -> None:
+    """Bring the ``table`` of ``page`` up to date with the reports below ``results``.
 
     Raises:
         InputError: the page has no place for it, or there is no report.
     """
-    page.write_text(with_results(page.read_text(encoding="utf-8"), pattern, results), encoding="utf-8")
+    page.write_text(with_results(page.read_text(encoding="utf-8"), table, results), encoding="utf-8")
 
 
-def with_results(text: str, pattern: str, results: Path = RESULTS) -> str:
+def with_results(text: str, table: Table, results: Path = RESULTS) -> str:
     """A page's text with the table between :data:`BEGIN` and :data:`END` made anew; see :func:`write_results`."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise InputError(f"the page has no place for the results; expected a line '{BEGIN}' and, below, '{END}'.")
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{results_table(pattern, results)}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{table(results)}\n{END}{rest.split(END)[1]}"
 
 
-def results_table(pattern: str, results: Path = RESULTS) -> str:
-    """A Markdown table with a line for each report that ``pattern`` finds below ``results``; external tests last."""
+def measured_table(results: Path) -> str:
+    """The figures on test cases: a Markdown table with a line for each report, external tests last."""
+    return _table(_reports("*/*.json", results))
+
+
+def selection_table(results: Path) -> str:
+    """The figures on the cases kept aside, as :func:`measured_table`."""
+    return _table(_reports("*/selection/*.json", results))
+
+
+SAME = ("weights_sha256", "data")
+"""What two reports must have in common to be of one checkpoint and one data set."""
+
+
+def fitted_table(results: Path) -> str:
+    """Mean Dice on the cases learned from, beside those on the cases kept aside and on the test cases of their data."""
+    lines = ["| checkpoint | data | learned from (cases) | kept aside | test |", "| --- | --- | --- | --- | --- |"]
+    others = [_reports(pattern, results) for pattern in ("*/selection/*.json", "*/*.json")]
+    for report in _reports("*/fitted/*.json", results):
+        same = [
+            next((other for other in reports if all(other[key] == report[key] for key in SAME)), None)
+            for reports in others
+        ]
+        cells = [f"{each['mean']['dice']:.3f} ({len(each['cases'])})" if each else "-" for each in (report, *same)]
+        lines.append(f"| `{report['checkpoint']}` | {data_name(report)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+Table = Callable[[Path], str]
+PAGES: dict[Path, Table] = {
+    README: measured_table,
+    ABLATION_RESULTS / "selection.md": selection_table,
+    ABLATION_RESULTS / "fitted.md": fitted_table,
+}
+"""Page -> the table it shows, made from the reports below :data:`RESULTS`."""
+
+
+def _reports(pattern: str, results: Path) -> list[dict[str, Any]]:
+    """What ``pattern`` finds below ``results``, by checkpoint; external tests last."""
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob(pattern)]
     if not reports:
         raise InputError(f"'{results}' holds no report ({pattern}); write them with evaluate --json.")
-    reports.sort(key=lambda report: (report["checkpoint"], "(external)" in data_name(report), -len(report["cases"])))
+    return sorted(
+        reports, key=lambda report: (report["checkpoint"], "(external)" in data_name(report), -len(report["cases"]))
+    )
+
+
+def _table(reports: list[dict[str, Any]]) -> str:
     lines = [
         "| checkpoint | tested on | cases | Dice (95 %) | by slice | all pixels | HD95 | by part |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

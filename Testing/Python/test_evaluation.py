@@ -187,10 +187,11 @@ def test_no_class_in_common_is_refused(tmp_path):
         evaluate(checkpoint, data, predict=_Predictor({}))
 
 
-def test_the_selection_part_needs_the_configuration_that_keeps_it_aside(tmp_path):
+@pytest.mark.parametrize("part", ["selection", "fitted"])
+def test_a_part_of_the_training_cases_needs_the_configuration_that_divides_them(tmp_path, part):
     data = _data(tmp_path / "set", {"a": _cube(1, 0)}, {"liver": 1})
-    with pytest.raises(UsageError, match=r"'selection' needs --config"):
-        evaluate(tmp_path / "model", data, "selection", predict=_Predictor({}))
+    with pytest.raises(UsageError, match=rf"'{part}' needs --config"):
+        evaluate(tmp_path / "model", data, part, predict=_Predictor({}))
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path):

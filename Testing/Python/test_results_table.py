@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionTraining.results import BEGIN, END, PAGES, with_results, write_results
-
-TESTS = "*/*.json"
+from MedSegAttentionTraining.results import BEGIN, END, PAGES, fitted_table, measured_table, with_results, write_results
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -29,8 +27,9 @@ def write_report(folder: Path, name: str, data: str, cases: int, **more) -> None
         "per_class": {"prostate": {"dice": 0.81254}},
         **more,
     }
-    (folder / "prostate-klo-net").mkdir(parents=True, exist_ok=True)
-    (folder / "prostate-klo-net" / f"{name}.json").write_text(json.dumps(report))
+    path = folder / "prostate-klo-net" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report))
 
 
 def test_the_table_is_exact(tmp_path):
@@ -47,7 +46,7 @@ def test_the_table_is_exact(tmp_path):
     write_report(tmp_path, "organs", "other/data", 1, per_class=organs, interval={"dice": None}, mean=mean)
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    write_results(readme, TESTS, tmp_path)
+    write_results(readme, measured_table, tmp_path)
     assert readme.read_text().splitlines() == [
         "before",
         BEGIN,
@@ -62,13 +61,22 @@ def test_the_table_is_exact(tmp_path):
     ]
 
 
+def test_cases_learned_from_stand_beside_those_that_were_not(tmp_path):
+    for part, cases, dice, weights in (("fitted", 27, 0.909, "a"), ("selection", 5, 0.857, "a"), ("", 7, 0.852, "old")):
+        more = {"weights_sha256": weights, "mean": {"dice": dice, "hd95": None}}
+        write_report(tmp_path, f"{part}/p".strip("/"), "prostate/promise12_train", cases, **more)
+    assert fitted_table(tmp_path).splitlines()[2:] == [
+        "| `prostate-klo-net` | PROMISE12, T2 MRI | 0.909 (27) | 0.857 (5) | - |"  # a report of other weights is none
+    ]
+
+
 @pytest.mark.parametrize("text", ["no markers", f"{END}\n{BEGIN}", BEGIN])
 def test_a_page_without_a_place_is_refused(text, tmp_path):
     write_report(tmp_path, "test", "a/b", 1)
     with pytest.raises(InputError, match="results:begin"):
-        with_results(text, TESTS, tmp_path)
+        with_results(text, measured_table, tmp_path)
 
 
 def test_no_report_is_an_error(tmp_path):
     with pytest.raises(InputError, match="evaluate --json"):
-        with_results(f"{BEGIN}\n{END}", TESTS, tmp_path)
+        with_results(f"{BEGIN}\n{END}", measured_table, tmp_path)

@@ -132,6 +132,11 @@ def test_train_export_segment_evaluate_by_the_commands_of_the_readme(tmp_path, a
     assert [case["case"] for case in told["cases"]] == [kept.name]
     assert (told["split"], told["test_time_flips"]) == ("selection", True)
 
+    learned = ["--split", "fitted", "--config", str(a_config), "--json", str(report)]
+    assert main(["evaluate", "--checkpoint", str(checkpoint), *data, *learned]) == 0
+    fitted = {case["case"] for case in json.loads(report.read_text())["cases"]}
+    assert fitted == {case.name for case in read_folder(a_data_folder, "train", splits).cases} - {kept.name}
+
 
 def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, a_data_folder, a_config):
     whole = _train(a_config, a_data_folder, tmp_path / "whole")

@@ -25,9 +25,14 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on images with reference masks")
     evaluate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER|TASK")
     evaluate.add_argument("--data", type=Path, required=True, metavar="FOLDER")
-    evaluate.add_argument("--split", choices=("train", "validation", "test", "selection"))
+    evaluate.add_argument("--split", choices=("train", "validation", "test", "selection", "fitted"))
     evaluate.add_argument("--splits", type=Path, metavar="CSV")
-    evaluate.add_argument("--config", type=Path, metavar="CONFIG", help="of the training whose selection part is meant")
+    evaluate.add_argument(
+        "--config",
+        type=Path,
+        metavar="CONFIG",
+        help="of the training that kept cases aside (--split selection) and learned from the others (--split fitted)",
+    )
     evaluate.add_argument("--flips", action="store_true", help="average over mirror images of each slice")
     evaluate.add_argument("--device", choices=DEVICES, default="auto")
     evaluate.add_argument("--json", type=Path, metavar="FILE")
@@ -95,7 +100,7 @@ def _reliability(arguments: argparse.Namespace) -> int:
 def _results(_arguments: argparse.Namespace) -> int:
     from ..results import PAGES, write_results
 
-    for page, pattern in PAGES.items():
-        write_results(page, pattern)
+    for page, table in PAGES.items():
+        write_results(page, table)
         logger.info("wrote the table of results in %s", page)
     return 0
