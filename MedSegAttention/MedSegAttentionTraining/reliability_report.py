@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Report = dict[str, Any]
+PROFILE_BIN = 5
+"""Width of the steps of distance in a report's profile, mm or pixels."""
 CLEAR = 0.3
 """Mean correlation from which on a map is said to mark something, see :data:`TAU_RULES`."""
 PAIRS = {
@@ -32,7 +34,8 @@ RULES = """\
 CALIBRATION_RULES = """\
 * ECE: expected calibration error of the largest probability, 15 equally wide bins, over all pixels of all cases: 0
   where of the pixels called with 80 % four in five are right, and so on. Most pixels are easy background, hence
-  beside it that near the boundary: within 5 mm or pixels of one of the reference or of the segmentation.
+  beside it that near the boundary: within 5 mm or pixels of one of the reference or of the segmentation. Pixels are
+  those of the canvas: between checkpoints with canvases of another size that band is another.
 * The temperature divides the logits; it minimises the negative log likelihood (NLL) over all pixels of this data
   set's training cases that were kept aside to choose the epoch. Above 1: the network was too sure. No label changes by
   it.
@@ -48,8 +51,8 @@ TAU_RULES = """\
 * Error: the share of pixels with the wrong label. Foreground: the share of pixels of any class.
 * Entropy: of the prediction's probabilities, without temperature; every network gives it at no cost.
 * "marks" asks for a mean of 0.3 (Cohen's "medium") and an interval that leaves out 0; for the boundary also for a curve
-  of mean tau that is highest within 10 mm or pixels of it. With fewer than ten cases the interval is narrower than its
-  name says, so that a "marks" there is a hint.
+  of mean tau that is highest next to it (in steps of 5 mm or pixels; those of fewer than 30 cells are left out). With
+  fewer than ten cases the interval is narrower than its name says, so that a "marks" there is a hint.
 * A map of few cells says little: at 96 pixels KM-UNet and VMKLA-UNet have nine a picture.
 """
 
@@ -138,23 +141,27 @@ def tau_answer(reports: list[Report]) -> str:
         return f"{len(names)} of {len(maps)} maps{of}{span}"
 
     near = clear("tau_distance", -1)
-    marking = [name for name in near if abs(_peak(maps[name])) < 10]
+    marking = [name for name in near if abs(_peak(maps[name])) < PROFILE_BIN]
+    in_error, higher = clear("tau_error", 1), clear("tau_foreground", 1)
     lines = [
         f"* Boundary: tau marks it in {told(marking, 'tau_distance')}; "
         f"the entropy correlates with the distance in {told(clear('entropy_distance', -1), 'entropy_distance')}.",
-        f"* Errors: tau marks them in {told(clear('tau_error', 1), 'tau_error')}; "
+        f"* Errors: tau marks them in {told(in_error, 'tau_error')}; "
         f"the entropy in {told(clear('entropy_error', 1), 'entropy_error')}.",
-        f"* Foreground: tau is higher there in {told(clear('tau_foreground', 1))}; "
-        f"lower in {told(clear('tau_foreground', -1))}.",
+        f"* Foreground: tau is higher there in {told(higher)}; lower in {told(clear('tau_foreground', -1))}.",
     ]
     if others := [name for name in near if name not in marking]:
         lines[0] += f" Tau falls with the distance too in {told(others)}, but its peak is not at the boundary."
+    if in_error and set(in_error) <= set(higher):
+        lines[1] += (
+            " Each of these is high on the foreground as a whole, where most errors are: no sign that tau finds them."
+        )
     return "\n".join(lines)
 
 
 def _peak(found: Report) -> float:
     """Signed distance at which the mean of tau is highest."""
-    return max(_profile(found), key=lambda item: item["tau"], default={"from": 0})["from"] + 2.5
+    return max(_profile(found), key=lambda item: item["tau"], default={"from": 0})["from"] + PROFILE_BIN / 2
 
 
 def _profile(found: Report) -> list[Report]:
@@ -228,7 +235,8 @@ def _draw_tau(panels: list[Axes], report: Report) -> None:
         for place, pair in zip(places, pairs, strict=True):
             bars.plot([place] * 2, found[pair]["interval"] or [0, 0], color="black")
         profile = _profile(found)
-        curve.plot([item["from"] + 2.5 for item in profile], [item["tau"] for item in profile], ".-", label=name)
+        middles = [item["from"] + PROFILE_BIN / 2 for item in profile]
+        curve.plot(middles, [item["tau"] for item in profile], ".-", label=name)
     bars.set_xticks([place + 0.2 for place in range(len(pairs))], [PAIRS[pair].replace(" ", "\n") for pair in pairs])
     bars.set_ylim(-1, 1)
     bars.axhline(0, color="grey", linewidth=0.8)

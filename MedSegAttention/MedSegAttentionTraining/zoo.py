@@ -139,7 +139,7 @@ def page(size: int = SIZE, rounds: int = ROUNDS) -> str:
     measured = measure_all(size, rounds)
     return rf"""# The networks
 
-Written by `python -m MedSegAttentionLib benchmark zoo --output Resources/docs/networks.md`:
+Written by `python -m MedSegAttentionLib benchmark zoo --rounds {rounds} --output Resources/docs/networks.md`:
 threads: {torch.get_num_threads()}, torch {torch.__version__}, one picture of {size} x {size},
 median of {rounds} rounds, {_load()}.
 The same without time and memory: `complexity`. The mechanisms alone: `benchmark scan`, `benchmark attention`.
@@ -215,7 +215,7 @@ def _load() -> str:
     """How busy the machine was, where it says so."""
     if not hasattr(os, "getloadavg"):
         return "load unknown"
-    return f"load average {os.getloadavg()[2]:.0f} on {os.cpu_count()} cores (more than cores: times are rough)"
+    return f"load average {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores (as many or more: times are rough)"
 
 
 def _text(value: Any) -> str:

@@ -157,15 +157,25 @@ def test_the_command_recovers_the_temperature_of_made_data(tmp_path, classes, ca
     assert "--checkpoint" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("peak", "marks"), [(-5, "1 of 1 maps"), (0, "1 of 1 maps"), (-30, "0 of 1 maps")])
+@pytest.mark.parametrize(("peak", "marks"), [(-5, 1), (0, 1), (-10, 0), (-30, 0)])
 def test_a_map_that_is_high_on_the_whole_object_does_not_mark_its_boundary(peak, marks):
     pairs = {pair: {"mean": -0.5, "interval": [-0.6, -0.4]} for pair in PAIRS}
     profile = [{"from": low, "tau": 0.9 if low == peak else 0.5, "cells": 99} for low in range(-40, 40, 5)]
     profile += [{"from": 35, "tau": 1.0, "cells": 1}]  # too few cells to count
     text = tau_answer([{"checkpoint": "x", "tau": {"tau_stage4": pairs | {"profile": profile}}}])
-    assert f"tau marks it in {marks}" in text
-    assert ("its peak is not at the boundary" in text) == (peak == -30)
+    assert f"tau marks it in {marks} of 1 maps" in text
+    assert ("its peak is not at the boundary" in text) == (peak < -5)
     assert "tau marks them in 0 of 1 maps" in text
+
+
+@pytest.mark.parametrize("foreground", [0.5, 0.1])
+def test_a_map_that_is_high_on_the_object_is_not_said_to_find_errors(foreground):
+    found = {pair: {"mean": 0.0, "interval": [-0.1, 0.1]} for pair in PAIRS}
+    found["tau_error"] = {"mean": 0.4, "interval": [0.3, 0.5]}
+    found["tau_foreground"] = {"mean": foreground, "interval": [foreground - 0.05, foreground + 0.05]}
+    text = tau_answer([{"checkpoint": "x", "tau": {"tau_stage4": found | {"profile": []}}}])
+    assert "tau marks them in 1 of 1 maps" in text
+    assert ("no sign that tau finds them" in text) == (foreground == 0.5)
 
 
 def test_the_pages_that_are_kept_are_those_of_the_files_and_of_the_checkpoints_that_ship(tmp_path):

@@ -55,7 +55,7 @@ def test_the_table_is_exact(tmp_path):
         "| `prostate-klo-net` | PROMISE12, T2 MRI | 7 | 0.813 (0.770 to 0.851) | 0.790 | 0.840 | 6.1 pixels | "
         "base 0.70, mid 0.90, apex 0.75 |",
         "| `prostate-klo-net` | other/data | 1 | 0.875 |  |  |  | liver 0.90, spleen 0.85, gallbladder - |",
-        "| `prostate-klo-net` | Prostate158, T2 MRI (external) | 9 | 0.813 |  |  | 6.1 pixels |  |",
+        "| `prostate-klo-net` | Prostate158, T2 MRI, part (external) | 9 | 0.813 |  |  | 6.1 pixels |  |",
         END,
         "after",
     ]
