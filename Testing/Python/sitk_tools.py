@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +54,12 @@ def write_series(
     spacing: tuple[float, float, float] = (1.0, 1.0, 3.0),
     name: str = "a",
     places: int | None = None,
+    moved: Callable[[int], tuple[float, float, float]] = lambda _number: (0.0, 0.0, 0.0),
 ) -> Path:
     """Write ``[K, J, I]`` int16 as a DICOM series, one file a slice.
 
-    ``name`` tells series in one folder apart. With ``places`` the slices after so many begin at the first place again.
+    ``name`` tells series in one folder apart. With ``places`` the slices after so many begin at the first place again;
+    ``moved`` gives how far, mm, the slice of a number lies from where it should.
     """
     folder.mkdir(parents=True, exist_ok=True)
     writer = sitk.ImageFileWriter()
@@ -65,7 +68,7 @@ def write_series(
     for number, values in enumerate(array):
         picture = sitk.GetImageFromArray(values[None])
         picture.SetSpacing(spacing)
-        place = (0.0, 0.0, (number % (places or len(array))) * spacing[2])
+        place = np.add((0.0, 0.0, (number % (places or len(array))) * spacing[2]), moved(number)).tolist()
         picture.SetOrigin(place)
         for tag, value in {
             "0008|0018": f"{series}.1.{number}",

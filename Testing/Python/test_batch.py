@@ -238,6 +238,46 @@ def test_the_table_keeps_the_cases_of_earlier_batches(tmp_path, caplog):
     assert "no table of this program" in caplog.text
 
 
+def test_columns_of_the_users_own_stay_in_the_table(tmp_path):
+    def row(case: str) -> dict:
+        return {"case": case, "status": "segmented", "error": "", "record": {"checkpoint": "x"}}
+
+    path = tmp_path / "s.csv"
+    write_summary(path, [row("a"), row("b")])
+    lines = path.read_text().splitlines()
+    edited = [f"{line},{cell}," for line, cell in zip(lines, ("comment", "look again", ""), strict=True)]
+    path.write_text("\n".join(edited), encoding="utf-8-sig")  # a nameless column, a BOM
+    write_summary(path, [row("b"), row("c")])
+    with path.open(newline="", encoding="utf-8") as file:
+        read = {item["case"]: item["comment"] for item in csv.DictReader(file)}
+    assert read == {"a": "look again", "b": "", "c": ""}
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_a_cell_too_long_to_read_does_not_end_the_batch(tmp_path, caplog):
+    path = tmp_path / "summary.csv"
+    run_batch([a_case("a")], Request(a_run), tmp_path)
+    path.write_text(path.read_text() + "x" * 200_000)
+    assert statuses(run_batch([a_case("b"), a_case("c")], Request(a_run), tmp_path)) == ["segmented"] * 2
+    assert "could not be written" in caplog.text
+
+
+def test_a_cancelled_case_keeps_its_row_while_its_earlier_result_stays(tmp_path):
+    run_batch([a_case("a")], Request(a_run), tmp_path)
+    run_batch([a_case("a")], Request(a_run), tmp_path, overwrite=True, is_cancelled=lambda: True)
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["status"], row["liver voxels"]) == ("cancelled", "60")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"files": null}', '{"files": 5}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "a.txt").write_text("result or not")
+    (tmp_path / "a.json").write_text(text)
+    (outcome,) = run_batch([a_case("a")], Request(a_run), tmp_path)
+    assert "'a.json', which would say so, is damaged" in str(outcome.error)
+
+
 def test_a_volume_has_millilitres_and_a_picture_has_none():
     labels = np.zeros((2, 10, 10), np.uint8)
     labels[:, :5] = 1

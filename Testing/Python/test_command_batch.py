@@ -122,7 +122,7 @@ def test_a_second_run_skips_what_is_there_unless_told_otherwise(segment, two_ima
     assert (tmp_path / "out" / "a.seg.nrrd").stat().st_mtime_ns > first
 
 
-@pytest.mark.parametrize("changed", ["settings", "file", "image", "checkpoint", "nifti"])
+@pytest.mark.parametrize("changed", ["settings", "file", "checkpoint", "nifti"])
 def test_a_result_that_no_longer_holds_is_made_again(changed, segment, two_images, tmp_path):
     assert segment(two_images) == 0
     options, keywords, out = [], {}, tmp_path / "out"
@@ -130,8 +130,6 @@ def test_a_result_that_no_longer_holds_is_made_again(changed, segment, two_image
         options = ["--axis", "j"]
     elif changed == "file":
         (out / "a.png").unlink()
-    elif changed == "image":
-        sitk.WriteImage(bright() * 0.9, str(two_images / "a.nrrd"))
     elif changed == "checkpoint":
         keywords["checkpoint"] = write_checkpoint(tmp_path / "other", threshold_network(thresholds=(0.3,)))
     else:
@@ -140,6 +138,29 @@ def test_a_result_that_no_longer_holds_is_made_again(changed, segment, two_image
     everything = changed in ("settings", "checkpoint", "nifti")
     assert statuses(out) == ["segmented", "segmented" if everything else "skipped"]
     assert (out / "a.nii.gz").is_file() is (changed == "nifti")
+
+
+def test_a_result_of_another_image_is_replaced_only_when_asked(segment, two_images, tmp_path, capfd):
+    """Two patients may share a name, such as that of the series."""
+    assert segment(two_images) == 0
+    of_the_first = (tmp_path / "out" / "a.json").read_text()
+    sitk.WriteImage(bright() * 0.9, str(two_images / "a.nrrd"))
+    for source in (two_images, two_images / "a.nrrd"):
+        assert segment(source) == 1
+        assert "holds a result for another image under the name 'a'" in capfd.readouterr().err
+        assert (tmp_path / "out" / "a.json").read_text() == of_the_first
+    for source in (two_images, two_images / "a.nrrd"):
+        assert segment(source, "--overwrite") == 0
+    now, then = json.loads((tmp_path / "out" / "a.json").read_text()), json.loads(of_the_first)
+    assert now["input_sha256"] != then["input_sha256"]
+
+
+def test_a_result_of_another_task_is_replaced_only_when_asked(segment, two_images, tmp_path, capfd):
+    assert segment(two_images) == 0
+    other = write_checkpoint(tmp_path / "other", task="abdomen", id="abdomen-mr-klo-net")
+    assert segment(two_images, checkpoint=other) == 1
+    assert "holds a result for another task under the name 'a'" in capfd.readouterr().err
+    assert segment(two_images, "--overwrite", checkpoint=other) == 0
 
 
 def test_without_its_record_a_result_is_taken_for_a_file_of_the_user(segment, two_images, tmp_path, capfd):

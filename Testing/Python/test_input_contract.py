@@ -122,6 +122,23 @@ def test_wrong_modality_and_range_are_both_said(tmp_path):
         segment(a_volume(square(0, 200), "MR"), tmp_path, **CT)
 
 
+def test_ct_without_a_window_is_judged_as_it_is(tmp_path):
+    zscore = {"method": "zscore", "percentiles": [0.5, 99.5]}
+    volume = a_volume(square(-100, 200), "CT")
+    assert segment(volume, tmp_path, **{**CT, "intensity": zscore}).labels.any()
+
+
+def test_a_picture_file_is_taken_at_one_millimetre_a_pixel_whatever_its_print_says(tmp_path):
+    small = np.diag([0.25, 0.25, 1.0, 1.0])  # 100 dots an inch
+    picture = VolumeImage(square(), small, "scan.jpg", None, has_scale=False)
+    result, plain = segment(picture, tmp_path), segment(a_volume(square()), tmp_path)
+    np.testing.assert_array_equal(result.labels, plain.labels)
+    np.testing.assert_array_equal(result.ijk_to_ras, small)
+    for name, volume in result.attention.items():
+        assert volume.array.shape == plain.attention[name].array.shape
+    assert [text for text in result.provenance["warnings"] if "takes each pixel for 1 mm" in text]
+
+
 def test_ct_wholly_outside_its_window_is_not_called_constant(tmp_path):
     """Its values differ; what is wrong is where they lie."""
     with pytest.raises(ContractWarning) as caught:

@@ -196,7 +196,8 @@ def test_the_chosen_result_is_exported_and_nothing_is_replaced_unasked(a_widget,
 def test_the_file_beside_a_label_map_is_not_replaced_unasked_either(a_widget, an_application, tmp_path):
     ui = a_widget.ui
     ui.applyButton.click()
-    name = a_widget.logic.getParameterNode().result.GetName()
+    a_widget.logic.getParameterNode().result.SetName("a.nii.gz")
+    name = "a.nii.gz"
     (tmp_path / f"{name}.json").write_text("mine")
     ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
     an_application.confirms = False

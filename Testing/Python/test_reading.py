@@ -11,6 +11,7 @@ from PIL import Image
 
 from conftest import DIRECTIONS, an_image, geometry
 from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.cases import images_in
 from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
 from sitk_tools import ras_of, to_sitk, write_series
 
@@ -75,7 +76,35 @@ def test_one_dicom_file_is_one_slice(tmp_path):
 def test_a_series_that_lacks_a_slice_is_refused(tmp_path):
     folder = write_series(tmp_path / "gap", np.ones((6, 5, 6), np.int16), "MR")
     (folder / "a002.dcm").unlink()
-    with pytest.raises(InputError, match=r"gap' are 3.00 to 6.00 mm apart; expected one distance"):
+    with pytest.raises(InputError, match=r"gap' \(3.00 to 6.00 mm apart\) lie up to .* mm from where"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize(
+    ("moved", "spacing"),
+    [
+        (lambda number: (0.0, 0.0, round(0.625 * number, 1) - 0.625 * number), 0.625),
+        (lambda number: (0.0, 0.0, round(1.25 * number, 1) - 1.25 * number), 1.25),
+        (lambda number: (0.0, 0.0, -1.0 if number == 9 else 0.0), 5.0),
+    ],
+    ids=["0.6 and 0.7 mm", "1.2 and 1.3 mm", "last step shorter"],
+)
+def test_slices_within_a_third_of_their_distance_from_their_places_are_read(moved, spacing, tmp_path):
+    array = np.ones((10, 5, 6), np.int16)
+    folder = write_series(tmp_path / "rounded", array, "CT", spacing=(1.0, 1.0, spacing), moved=moved)
+    volume = read_volume(folder)
+    assert volume.array.shape == array.shape
+    assert volume.spacing[2] == pytest.approx(spacing, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [lambda number: (0.0, 0.5 * number, 0.0), lambda number: (4.0 * (number % 2), 0.0, 0.0)],
+    ids=["tilted gantry", "shifted to and fro"],
+)
+def test_a_stack_that_is_not_straight_is_refused(moved, tmp_path):
+    folder = write_series(tmp_path / "skew", np.ones((20, 5, 6), np.int16), "CT", moved=moved)
+    with pytest.raises(InputError, match=r"skew'.* mm from where .* gantry was tilted"):
         read_volume(folder)
 
 
@@ -108,6 +137,13 @@ def test_two_series_in_a_folder_are_refused(tmp_path):
         write_series(tmp_path / "both", np.ones((2, 5, 6), np.int16), "CT", name=name)
     with pytest.raises(InputError, match=r"holds 2 DICOM series; expected exactly one"):
         read_volume(tmp_path / "both")
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    """macOS puts ``._a.nrrd`` beside ``a.nrrd`` on drives of other systems."""
+    sitk.WriteImage(sitk.Image(4, 5, 2, sitk.sitkInt16), str(tmp_path / "a.nrrd"))
+    (tmp_path / "._a.nrrd").write_bytes(b"\0\5\x16\7")
+    assert [source.name for source in images_in(tmp_path)] == ["a.nrrd"]
 
 
 def test_an_empty_folder_is_refused(tmp_path):

@@ -167,11 +167,16 @@ def test_what_is_no_sequence_of_images_is_refused(segment, a_scene, a_volume_nod
     empty = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty")
     transforms = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "moves")
     transforms.SetDataNodeAtValue(a_scene.AddNewNodeByClass("vtkMRMLLinearTransformNode"), "0")
+    a_map = a_scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    a_map.SetAttribute("MedSegAttention.Map", "tau_stage4")
+    maps = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "maps")
+    maps.SetDataNodeAtValue(a_map, "0")
     for node, words in (
         (empty, "at least one frame, got 'empty'"),
         (None, "no sequence was given"),
         (a_volume_node, "'case 1' shows no frames"),
         (transforms, "'moves' is a sequence of vtkMRMLLinearTransformNode"),
+        (maps, "'maps' holds attention maps"),
     ):
         with pytest.raises(InputError, match=words):
             segment(node)

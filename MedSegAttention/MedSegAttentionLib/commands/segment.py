@@ -57,7 +57,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--report", action="store_true", help="also write STEM.report.png, one page to look at")
     parser.add_argument("--scene", action="store_true", help="also write STEM.mrb, a scene that Slicer opens")
     parser.add_argument("--force", action="store_true", help="run although the image is not what the checkpoint takes")
-    parser.add_argument("--overwrite", action="store_true", help="of a folder, segment also what is there already")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace results of other images and tasks that are there under the same name; of a folder, segment also "
+        "what is there already",
+    )
     parser.set_defaults(run=run_command)
 
 
@@ -80,7 +85,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     also = {"nifti": arguments.nifti, "report": arguments.report, "scene_file": arguments.scene}
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, **also}
     if inputs is None:
-        _report(segment_file(arguments.input, arguments.output, **choice))
+        _report(segment_file(arguments.input, arguments.output, overwrite=arguments.overwrite, **choice))
         return 0
     if arguments.output.resolve() == arguments.input.resolve():
         raise UsageError(f"--output is the folder of the images, '{arguments.input}'; expected another folder.")
@@ -97,6 +102,7 @@ def segment_file(
     nifti: bool = False,
     report: bool = False,
     scene_file: bool = False,
+    overwrite: bool = False,
 ) -> Written:
     """Segment one file or DICOM series and write STEM.seg.nrrd, STEM.MAP.nrrd, STEM.png and STEM.json.
 
@@ -109,12 +115,13 @@ def segment_file(
         nifti: also write STEM.nii.gz.
         report: also write STEM.report.png.
         scene_file: also write STEM.mrb.
+        overwrite: replace a result for another image or task that is there under the same name.
 
     Raises:
         MedSegAttentionError: see :mod:`~..data.errors`.
     """
     begin = perf_counter()
-    from ..runner.batch import Request, segment_case
+    from ..runner.batch import Request, earlier_record, segment_case
     from ..runner.in_process import run
     from ..scene.case_files import FileChoice, image_case  # loads MRML, which takes seconds: part of starting
 
@@ -122,6 +129,8 @@ def segment_file(
     image, output = ImageSource(Path(source), stem_of(Path(source))), Path(output)
     case = image_case(image.name, image.stem, image.read, FileChoice(nifti, report, scene_file))
     request = Request(run, task, checkpoint, settings)
+    if not overwrite:
+        earlier_record(case, request, output)
     record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slices)
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
 

@@ -14,11 +14,11 @@ from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
-MODALITY_TAG, POSITION_TAG, ORIENTATION_TAG = "0008|0060", "0020|0032", "0020|0037"
+MODALITY_TAG, POSITION_TAG = "0008|0060", "0020|0032"
 REPEATED_MM = 0.001
 """Slices of a series that are closer than this are at one place."""
-UNEVEN = 0.05
-"""Share of the usual distance of slices by which one may differ from it."""
+MISPLACED = 1 / 3
+"""Share of the distance of slices by which one may lie elsewhere than the volume says."""
 
 
 def stem_of(path: Path) -> str:
@@ -30,8 +30,12 @@ def stem_of(path: Path) -> str:
 
 
 def is_image(path: Path) -> bool:
-    """Whether ``path`` is a file whose name ends like an image this package reads."""
-    return path.is_file() and path.name.lower().endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
+    """Whether ``path`` is a file whose name ends like an image this package reads; hidden ones are none."""
+    return (
+        path.is_file()
+        and not path.name.startswith(".")
+        and path.name.lower().endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
+    )
 
 
 def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
@@ -94,42 +98,41 @@ def _read_series(folder: Path, series: str | None) -> tuple[sitk.Image, str | No
     image, modality = _read_file(Path(files[0]))
     if len(files) == 1:  # perhaps a volume of its own, with many frames
         return image, modality
-    _check_distances(folder, _positions(files))
-    return sitk.ReadImage(files), modality
+    image = sitk.ReadImage(files)
+    _check_places(folder, _positions(files), image)
+    return image, modality
 
 
 def _positions(files: Sequence[str]) -> np.ndarray | None:
-    """Place of each slice along their normal, mm; None where a file does not say it."""
-    reader, along, normal = sitk.ImageFileReader(), [], None
+    """``[n, 3]``: where the first voxel of each slice lies, LPS mm; None where a file does not say it."""
+    reader, positions = sitk.ImageFileReader(), []
     for name in files:
         reader.SetFileName(name)
         reader.ReadImageInformation()
-        if not all(map(reader.HasMetaDataKey, (POSITION_TAG, ORIENTATION_TAG))):
+        if not reader.HasMetaDataKey(POSITION_TAG):
             return None
-        position, axes = (
-            [float(value) for value in reader.GetMetaData(tag).split("\\")] for tag in (POSITION_TAG, ORIENTATION_TAG)
-        )
-        normal = np.cross(axes[:3], axes[3:]) if normal is None else normal
-        along.append(float(np.dot(normal, position)))
-    return np.sort(along)
+        positions.append([float(value) for value in reader.GetMetaData(POSITION_TAG).split("\\")])
+    return np.array(positions)
 
 
-def _check_distances(folder: Path, along: np.ndarray | None) -> None:
-    """A volume has one distance between slices: where a series has several, every place in it would be wrong."""
-    if along is None:
+def _check_places(folder: Path, positions: np.ndarray | None, image: sitk.Image) -> None:
+    """A volume has one distance between slices, along their normal: a series of another form would lie wrong."""
+    if positions is None:
         return
-    steps = np.diff(along)
-    usual = float(np.median(steps))
+    steps = np.diff(np.sort(positions @ np.reshape(image.GetDirection(), (3, 3))[:, 2]))
     if steps.min() < REPEATED_MM:
         raise InputError(
-            f"folder '{folder}' holds {len(along)} slices at {1 + int((steps >= REPEATED_MM).sum())} places (several "
-            "times or weightings in one series); expected one slice at each place. Load the series in Slicer, which "
-            "splits it, or give a folder with one of them."
+            f"folder '{folder}' holds {len(positions)} slices at {1 + int((steps >= REPEATED_MM).sum())} places "
+            "(several times or weightings in one series); expected one slice at each place. Load the series in Slicer, "
+            "which splits it, or give a folder with one of them."
         )
-    if np.abs(steps - usual).max() > UNEVEN * usual:
+    places = [image.TransformIndexToPhysicalPoint((0, 0, number)) for number in range(len(positions))]
+    off, distance = float(np.linalg.norm(positions - places, axis=1).max()), image.GetSpacing()[2]
+    if off > MISPLACED * distance:
         raise InputError(
-            f"the slices in folder '{folder}' are {steps.min():.2f} to {steps.max():.2f} mm apart; expected one "
-            "distance. Slices may be missing: get the series again, or load it in Slicer, which resamples it."
+            f"the slices in folder '{folder}' ({steps.min():.2f} to {steps.max():.2f} mm apart) lie up to {off:.1f} mm "
+            "from where a volume with one distance has them; expected a straight stack. Slices may be missing, or the "
+            "gantry was tilted: get the series again, or load it in Slicer, which can correct it."
         )
 
 

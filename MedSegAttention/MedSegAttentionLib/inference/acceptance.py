@@ -50,11 +50,11 @@ def _check_modality(volume: VolumeImage, card: Card) -> str | None:
 
 
 def _check_intensity(volume: VolumeImage, card: Card) -> str | None:
-    """CT is clipped to its window first, so that metal or padding outside it does not count."""
+    """CT is clipped to its window, if any, first, so that metal or padding outside it does not count."""
     smallest, largest = float(volume.array.min()), float(volume.array.max())
     if smallest == largest:
         return f"'{volume.name}' has the same value, {smallest:g}, everywhere."
-    if card.modality == "CT":
+    if card.modality == "CT" and card.intensity["method"] == "window":
         smallest, largest = np.clip((smallest, largest), card.intensity["low"], card.intensity["high"])
     for name, value in (("smallest", smallest), ("largest", largest)):
         low, high = card.expects["minimum" if name == "smallest" else "maximum"]

@@ -83,7 +83,13 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
     volume, warnings = accept(volume, card, settings.force)
     plan = plan_slices(volume, card.orientation, settings.axis)
     warnings += [plan.warning] if plan.warning else []
-    fit = plan_fit(plan.shape[1:], plan.spacing[1:], card.fit, checkpoint.network.stride)
+    spacing = plan.spacing[1:] if volume.has_scale else (1.0, 1.0)  # a print's resolution says nothing of the patient
+    if not volume.has_scale and card.fit["fit"] == "spacing":
+        warnings.append(
+            f"'{volume.name}' is a picture file without the size of the patient; '{card.id}' looks for structures of a "
+            "certain size and takes each pixel for 1 mm. The result may be poor; use the original images."
+        )
+    fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride)
     return PreparedVolume(volume, card, settings, plan, fit, measure(volume.array, card.intensity), tuple(warnings))
 
 

@@ -68,7 +68,7 @@ class BatchLogic(RunLogic):
             attention: likewise.
             nifti: also write STEM.nii.gz.
             report: also write STEM.report.png.
-            overwrite: segment also what is there already.
+            overwrite: segment also what is there already, and replace results of other images of the same name.
             progressCallback: called before and after each volume and with each finished slice.
             isCancelled: asked before each volume and after each slice; what is finished stays.
             whileWaiting: called all the time while inference runs in a worker process; None runs it in this one.

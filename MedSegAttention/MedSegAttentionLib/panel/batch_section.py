@@ -183,7 +183,7 @@ class BatchSection:
             parameters = self._parameters()
             node = parameters.result if parameters and parameters.result else self.logic.latestSegmentation()
             path = Path(folder) / f"{file_names([node.GetName()])[0]}{ending}"
-            beside = [path.with_name(path.name.replace(ending, ".json"))] if ending == ".nii.gz" else []
+            beside = [path.with_name(path.name.removesuffix(ending) + ".json")] if ending == ".nii.gz" else []
             if there := [str(file) for file in (path, *beside) if file.exists()]:
                 question = _("{path} is there already, perhaps of another image. Replace it?")
                 if not slicer.util.confirmOkCancelDisplay(question.format(path=", ".join(there)), _("Export")):

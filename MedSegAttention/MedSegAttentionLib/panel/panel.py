@@ -91,7 +91,10 @@ class Panel:
         self._parameterNode = parameterNode
         self._inputVolume = parameterNode.inputVolume if parameterNode else None
         if parameterNode:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            # connectGui(ui) does the same, but Slicer's gives no tag back by which to disconnect.
+            self._guiTag = parameterNode.connectParametersToGui(
+                {name: widget for widget in vars(self.ui).values() if (name := widget.property("SlicerParameterName"))}
+            )
             self._parameterTag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update)
         for section in self._sections:
             section.setParameterNode(parameterNode)

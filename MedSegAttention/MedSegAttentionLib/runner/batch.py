@@ -11,8 +11,9 @@ from typing import Any
 
 from ..checkpoints.card_file import read_card
 from ..checkpoints.catalogue import choose_checkpoint
+from ..data.card import Card
 from ..data.case import Case
-from ..data.errors import Cancelled, MedSegAttentionError, UsageError
+from ..data.errors import Cancelled, InputError, MedSegAttentionError, UsageError
 from ..data.result import RunProgress, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
@@ -105,13 +106,14 @@ def run_batch(
     """Segment all cases; ``summary.csv`` in ``output`` is brought up to date after each.
 
     A case whose record in ``output`` tells of the same image, checkpoint and settings, with all files there, is
-    skipped. A cancelled batch ends with the case it was at.
+    skipped; one whose record tells of another image or task fails, so that names which patients share cost no result.
+    A cancelled batch ends with the case it was at.
 
     Args:
         cases: each with a stem of its own.
         request: what to run.
         output: folder of the results; None leaves it to ``Case.save`` to keep them, and nothing is ever skipped.
-        overwrite: skip nothing.
+        overwrite: skip nothing, and replace whatever result is there.
         on_progress: called before each case, after each slice and after each case.
         is_cancelled: asked before each case and after each slice.
 
@@ -132,7 +134,8 @@ def run_batch(
             callbacks = {"on_slice": lambda finished, tell=tell: tell(slices=finished), "is_cancelled": is_cancelled}
             outcomes.append(_outcome(case, request, output, overwrite, callbacks))
         if output:
-            write_summary(output / SUMMARY_FILE, [_row(outcome) for outcome in outcomes])
+            done = zip(cases, outcomes, strict=False)
+            write_summary(output / SUMMARY_FILE, [_row(case, outcome, output) for case, outcome in done])
         tell(outcome=outcomes[-1])
         if outcomes[-1].status == "cancelled":
             break
@@ -179,7 +182,7 @@ def _read_run_save(
 
 def _outcome(case: Case, request: Request, output: Path | None, overwrite: bool, callbacks: dict[str, Any]) -> Outcome:
     try:
-        if output and not overwrite and (record := _valid_record(case, request, output)):
+        if output and not overwrite and (record := _earlier_result(case, request, output)):
             return Outcome(case.name, "skipped", record)
         return Outcome(case.name, "segmented", segment_case(case, request, output, **callbacks))
     except UsageError:
@@ -192,21 +195,40 @@ def _outcome(case: Case, request: Request, output: Path | None, overwrite: bool,
         return Outcome(case.name, "failed", error=error)
 
 
-def _valid_record(case: Case, request: Request, output: Path) -> dict[str, Any] | None:
-    """The record of an earlier result that the request would give again; cheap questions first."""
-    record = read_record(output, case.stem)
+def _earlier_result(case: Case, request: Request, output: Path) -> dict[str, Any] | None:
+    """The record of an earlier result that the request would give again; raises as :func:`earlier_record`."""
+    record, card = earlier_record(case, request, output)
     settings = record.get("settings")
     wanted = {name: getattr(request.settings, name) for name in DECISIVE}
     wanted["attention"] = list(wanted["attention"]) if isinstance(wanted["attention"], tuple) else wanted["attention"]
     same = isinstance(settings, dict) and wanted == {name: settings.get(name) for name in DECISIVE}
-    if not same or not is_whole(output, case.stem, record, case.endings):
-        return None
+    same = same and card is not None and record.get("weights_sha256") == card.weights_sha256
+    return record if same and is_whole(output, case.stem, record, case.endings) else None
+
+
+def earlier_record(case: Case, request: Request, output: Path) -> tuple[dict[str, Any], Card | None]:
+    """The record of an earlier result for the same image and task, and the card that would be used now; or nothing.
+
+    Raises:
+        InputError: a result of another image or task is there under this name, and would be lost.
+    """
+    record = read_record(output, case.stem)
+    if "input_sha256" not in record:
+        return {}, None
     volume = case.read()
     card = read_card(choose_checkpoint(request.task, volume, request.checkpoint))
-    same = record.get("weights_sha256") == card.weights_sha256 and record.get("input_sha256") == volume.sha256()
-    return record if same else None
+    now = {"image": volume.sha256(), "task": card.task}
+    then = {"image": record["input_sha256"], "task": record.get("task")}
+    if other := [what for what in now if now[what] != then[what]]:
+        raise InputError(
+            f"'{output}' holds a result for another {other[0]} under the name '{case.stem}'; choose another output "
+            "folder, or have it replaced (overwrite)."
+        )
+    return record, card
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(case: Case, outcome: Outcome, output: Path) -> dict[str, Any]:
+    """A row of the table; a case that failed or was cancelled keeps what is told of an earlier result still there."""
+    record = outcome.record or read_record(output, case.stem)
     error = " ".join(str(outcome.error).split()) if outcome.error else ""
-    return {"case": outcome.case, "status": outcome.status, "error": error, "record": outcome.record}
+    return {"case": outcome.case, "status": outcome.status, "error": error, "record": record}

@@ -45,7 +45,7 @@ def results_in(output: Path, stem: str, endings: Sequence[str] = ()) -> Iterator
     try:
         yield workshop
         _move(sorted(workshop.iterdir()), output, stem)
-        workshop.rmdir()
+        shutil.rmtree(workshop, ignore_errors=True)  # empty; a virus scanner may hold it for a moment
     except BaseException:
         shutil.rmtree(workshop, ignore_errors=True)
         for folder in made:
@@ -60,7 +60,8 @@ def _refuse_files_of_others(output: Path, stem: str, endings: Sequence[str]) -> 
     for name in (f"{stem}{ending}" for ending in (*endings, ".json")):
         if (output / name).exists() and name not in ours:
             raise InputError(
-                f"'{output / name}' is there already and is no result of this program; choose another output folder."
+                f"'{output / name}' is there already and is no result of this program (or '{stem}.json', which would "
+                "say so, is damaged); choose another output folder, or remove the file."
             )
 
 
@@ -71,7 +72,9 @@ def _move(files: list[Path], output: Path, stem: str) -> None:
     names = {path.name for path in files}
     record, earlier = output / f"{stem}.json", _files_of(read_record(output, stem), stem)
     try:
-        record.write_text(json.dumps({"files": sorted({*earlier, *names} - {record.name})}), encoding="utf-8")
+        unfinished = output / f".unfinished-{record.name}"
+        unfinished.write_text(json.dumps({"files": sorted({*earlier, *names} - {record.name})}), encoding="utf-8")
+        unfinished.replace(record)  # in one step: half a record would vouch for nothing ever again
         for path in sorted(files, key=lambda path: path.name == record.name):
             path.replace(output / path.name)
         for name in set(earlier) - names:
@@ -107,7 +110,8 @@ def is_whole(folder: Path, stem: str, record: dict[str, Any], endings: Sequence[
 
 def _files_of(record: dict[str, Any], stem: str) -> list[str]:
     """Plain names that belong to the case: a record is a file like any other, and may say anything."""
-    names = record.get("files", [])
+    names = record.get("files")
+    names = names if isinstance(names, list) else []
     return [name for name in names if isinstance(name, str) and name.startswith(f"{stem}.") and Path(name).name == name]
 
 
@@ -125,6 +129,7 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         table = [*_rows_of_others(path, {row["case"] for row in rows}), *table]
         measured = dict.fromkeys(name for row in table for name in row if name.endswith((" mL", " voxels")))
         columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "error"]
+        columns += dict.fromkeys(name for row in table for name in row if name not in columns)  # a user's own
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns, restval="")
             writer.writeheader()
@@ -132,7 +137,10 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         unfinished.replace(path)
     except InputError as error:
         logger.warning("%s", error)
-    except OSError as error:  # open in a spreadsheet, for one: the batch must go on, and the next case tries again
+    except (
+        OSError,
+        csv.Error,
+    ) as error:  # open in a spreadsheet, for one: the batch must go on, and the next case tries again
         logger.warning("'%s' could not be written (%s); close it if another program has it open.", path, error)
 
 
@@ -140,11 +148,11 @@ def _rows_of_others(path: Path, cases: set[str]) -> list[dict[str, str]]:
     """The rows of the table that is there but for those of ``cases``."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:  # a spreadsheet may have put a BOM
         reader = csv.DictReader(file)
         if not {"case", "status", *PROVENANCE_COLUMNS} <= set(reader.fieldnames or ()):
             raise InputError(f"'{path}' is no table of this program and stays as it is; move it to get one.")
-        return [{name: row[name] for name in reader.fieldnames} for row in reader if row["case"] not in cases]
+        return [{name: row[name] for name in reader.fieldnames if name} for row in reader if row["case"] not in cases]
 
 
 def _columns_of(row: dict[str, Any]) -> dict[str, Any]:

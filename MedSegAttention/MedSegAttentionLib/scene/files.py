@@ -32,7 +32,7 @@ def save_node(node: slicer.vtkMRMLStorableNode, path: str | Path) -> Path:
                 f"'{node.GetName()}' cannot be written as '{path.name}'; expected a name ending in .seg.nrrd for a "
                 "segmentation, .nrrd for a volume."
             )
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent, ignore_cleanup_errors=True) as folder:
             whole = Path(folder) / path.name  # so that a full disk costs no earlier file
             storage.SetFileName(str(whole))
             if not storage.WriteData(node) or not whole.is_file():

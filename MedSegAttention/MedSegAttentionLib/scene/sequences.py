@@ -11,7 +11,7 @@ import slicer
 from ..data.errors import Cancelled, InputError
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
-from .nodes import follow, nodes_of_class, set_provenance, unchanged_after, unchanged_on_error
+from .nodes import MAP_ATTRIBUTE, follow, nodes_of_class, set_provenance, unchanged_after, unchanged_on_error
 from .overlay_display import set_default_display
 from .overlays import say_what_it_is, show_overlay
 from .volumes import volume_image
@@ -56,6 +56,10 @@ def frame_images(sequence: slicer.vtkMRMLSequenceNode) -> list[VolumeImage]:
     place = browser.GetProxyNode(sequence) if browser else None
     if place is None:
         place = slicer.vtkMRMLScalarVolumeNode()  # in no scene: no transform, no modality
+    if any(node.GetAttribute(MAP_ATTRIBUTE) is not None for node in (place, *frames)):
+        raise InputError(
+            f"'{sequence.GetName()}' holds attention maps; expected images. Choose the sequence they were made of."
+        )
     return [
         replace(volume_image(frame, place), name=f"{sequence.GetName()} frame {number}")
         for number, frame in enumerate(frames, start=1)

@@ -17,8 +17,6 @@ import vtk
 from .pythonqt import WIDGETS
 from .widgets import STAND_INS
 
-PROPERTY = "SlicerParameterName"
-
 
 def parameterNodeWrapper(cls: type) -> type:
     """Turn the annotations of ``cls`` into parameters of a node."""
@@ -64,8 +62,7 @@ class _Wrapper:
             raise TypeError(f"parameter '{name}' takes {kind.__name__}, got {value!r}")
         self.parameterNode.SetParameter(name, value.name if isinstance(value, enum.Enum) else str(value))
 
-    def connectGui(self, gui: Any) -> int:
-        named = {widget.property(PROPERTY): widget for widget in vars(gui).values() if widget.property(PROPERTY)}
+    def connectParametersToGui(self, named: dict[str, Any]) -> int:
         if unknown := set(named) - set(self.allParameters):
             raise ValueError(f"no parameter is called {sorted(unknown)}")
         connectors = [_connector(widget, self.allParameters[name][0], name) for name, widget in named.items()]
