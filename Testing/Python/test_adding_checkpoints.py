@@ -359,8 +359,9 @@ def test_the_command_line_adds_lists_and_removes(a_checkpoint, own, capfd):
     assert f"{ID}, version 1.0, was added to {own}" in out
     assert "licence: none" in out
     assert f"{ID}  MR, version 1.0, added by you" in out
-    assert "prostate-klo-net  MR, version 1.0: " in out
-    assert "prostate-knn-unet  MR, version 1.0, default of its task: " in out
+    versions = {card.id: card.version for card in list_checkpoints()}
+    assert f"prostate-klo-net  MR, version {versions['prostate-klo-net']}: " in out
+    assert f"prostate-knn-unet  MR, version {versions['prostate-knn-unet']}, default of its task: " in out
     assert main(["checkpoints", "verify", ID]) == 0
     assert main(["checkpoints", "remove", ID]) == 0
     assert main(["checkpoints", "remove", ID]) == 1
