@@ -30,7 +30,7 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	@echo "Segmenting $(or $(VOLUME),the sample CT of the slicerio package) for task '$(TASK)' ..."
-	@$(RUN) -m MedSegAttentionLib segment "$(or $(VOLUME),$(shell $(RUN) -c '$(SAMPLE)'))" --task $(TASK) --output "$(OUT)" --scene
+	@$(RUN) -m MedSegAttentionLib segment "$(or $(VOLUME),$(shell $(RUN) -c '$(SAMPLE)'))" --task $(TASK) --overwrite --output "$(OUT)" --scene
 
 test: $(READY)
 	@echo "Running the tests on real MRML, without the Slicer application ..."
