@@ -267,7 +267,7 @@ def test_a_cancelled_case_keeps_its_row_while_its_earlier_result_stays(tmp_path)
     run_batch([a_case("a")], Request(a_run), tmp_path, overwrite=True, is_cancelled=lambda: True)
     with (tmp_path / "summary.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert (row["status"], row["liver voxels"]) == ("cancelled", "60")
+    assert (row["status"], row["liver voxels"]) == ("segmented", "60")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"files": null}', '{"files": 5}'])

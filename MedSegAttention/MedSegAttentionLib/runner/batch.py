@@ -134,8 +134,7 @@ def run_batch(
             callbacks = {"on_slice": lambda finished, tell=tell: tell(slices=finished), "is_cancelled": is_cancelled}
             outcomes.append(_outcome(case, request, output, overwrite, callbacks))
         if output:
-            done = zip(cases, outcomes, strict=False)
-            write_summary(output / SUMMARY_FILE, [_row(case, outcome, output) for case, outcome in done])
+            write_summary(output / SUMMARY_FILE, [_row(outcome) for outcome in outcomes])
         tell(outcome=outcomes[-1])
         if outcomes[-1].status == "cancelled":
             break
@@ -227,8 +226,6 @@ def earlier_record(case: Case, request: Request, output: Path) -> tuple[dict[str
     return record, card
 
 
-def _row(case: Case, outcome: Outcome, output: Path) -> dict[str, Any]:
-    """A row of the table; a case that failed or was cancelled keeps what is told of an earlier result still there."""
-    record = outcome.record or read_record(output, case.stem)
+def _row(outcome: Outcome) -> dict[str, Any]:
     error = " ".join(str(outcome.error).split()) if outcome.error else ""
-    return {"case": outcome.case, "status": outcome.status, "error": error, "record": record}
+    return {"case": outcome.case, "status": outcome.status, "error": error, "record": outcome.record}

@@ -119,14 +119,16 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write the table of a batch, one row a case; where it cannot be written now, the log says so.
 
     Args:
-        path: a CSV file; rows of other cases, of earlier batches, stay in it.
+        path: a CSV file; rows of earlier batches stay in it: of other cases, and of a cancelled one.
         rows: ``{"case", "status", "error", "record"}``; ``record`` may be empty.
     """
     table = [_columns_of(row) for row in rows]
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        table = [*_rows_of_others(path, {row["case"] for row in rows}), *table]
+        earlier = _rows_of_others(path, {row["case"] for row in rows if row["status"] != "cancelled"})
+        kept = {row["case"] for row in earlier}
+        table = [*earlier, *(row for row in table if row["case"] not in kept)]
         measured = dict.fromkeys(name for row in table for name in row if name.endswith((" mL", " voxels")))
         columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "error"]
         columns += dict.fromkeys(name for row in table for name in row if name not in columns)  # a user's own
@@ -137,10 +139,7 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         unfinished.replace(path)
     except InputError as error:
         logger.warning("%s", error)
-    except (
-        OSError,
-        csv.Error,
-    ) as error:  # open in a spreadsheet, for one: the batch must go on, and the next case tries again
+    except (OSError, csv.Error) as error:  # held by a spreadsheet, for one: the next case tries again
         logger.warning("'%s' could not be written (%s); close it if another program has it open.", path, error)
 
 
