@@ -56,6 +56,17 @@ def test_the_default_is_the_one_that_measured_best_on_the_cases_kept_aside(task)
         assert default.id == max(scores, key=lambda name: np.mean(list(scores[name].values())))
 
 
+@pytest.mark.parametrize("card", [card for card in list_checkpoints() if card.default], ids=lambda card: card.id)
+def test_a_default_was_measured_on_what_it_learned_from_and_on_no_case_kept_aside(card):
+    learned, aside = reports(card.id, "fitted/*.json"), reports(card.id, "selection/*.json")
+    assert {report["data"] for report in learned} == {report["data"] for report in aside}
+    assert {report["weights_sha256"] for report in learned} == {card.weights_sha256}
+    fitted, kept = (
+        {(report["data"], case["case"]) for report in part for case in report["cases"]} for part in (learned, aside)
+    )
+    assert not fitted & kept
+
+
 def test_weights_of_all_versions_are_listed_and_fit_the_budget():
     page = (REPOSITORY / "Resources" / "docs" / "weights.md").read_text(encoding="utf-8")
     rows = [tuple(cell.strip(" `") for cell in line.split("|")[1:4]) for line in page.splitlines() if "| `" in line]
