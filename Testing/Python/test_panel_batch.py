@@ -228,27 +228,52 @@ def test_the_latest_result_is_exported(a_widget, an_application, tmp_path):
     assert "DICOM SEG" in text
 
 
-def test_all_frames_of_the_input_volumes_sequence(a_widget, a_scene, a_volume_node, an_application):
-    """Two frames, shown by the input volume; the results play in the same browser."""
+@pytest.fixture
+def a_film(a_widget, a_scene, a_volume_node):
+    """Sequence browser of three frames that the input volume shows; the panel is set to segment them all."""
     ui, parameters = a_widget.ui, a_widget.logic.getParameterNode()
+    ui.taskComboBox.setCurrentIndex(0)
     ui.batchSourceComboBox.setCurrentIndex(2)
-    assert not ui.batchReportCheckBox.enabled
-    ui.batchButton.click()
-    assert "shows no frames of a sequence" in ui.batchStatusLabel.text
     player = slicer.vtkSlicerSequencesLogic()
     player.SetMRMLScene(a_scene)
     sequence = a_scene.AddNewNodeByClass("vtkMRMLSequenceNode", "film")
-    for number in range(2):
+    for number in range(3):
         sequence.SetDataNodeAtValue(a_volume_node, str(number))
     browser = a_scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "player")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     player.UpdateProxyNodesFromSequences(browser)
     parameters.inputVolume = browser.GetProxyNode(sequence)
-    ui.batchButton.click()
-    assert ui.batchStatusLabel.text == "2 frames segmented; the results play with them."
-    (segmentations,) = [
-        node for node in nodes_of(a_scene, "vtkMRMLSequenceNode") if "segmentation" in node.GetName().lower()
-    ]
-    assert segmentations.GetNumberOfDataNodes() == 2
-    assert browser.GetProxyNode(segmentations).IsA("vtkMRMLSegmentationNode")
+    yield browser
     player.SetMRMLScene(None)
+
+
+def segmentation_sequences(a_scene) -> list[slicer.vtkMRMLSequenceNode]:
+    return [node for node in nodes_of(a_scene, "vtkMRMLSequenceNode") if "segmentation" in node.GetName().lower()]
+
+
+def test_a_volume_that_shows_no_frames_is_told_of(a_widget):
+    ui = a_widget.ui
+    ui.batchSourceComboBox.setCurrentIndex(2)
+    assert not ui.batchReportCheckBox.enabled
+    ui.batchButton.click()
+    assert "shows no frames of a sequence" in ui.batchStatusLabel.text
+
+
+def test_all_frames_of_the_input_volumes_sequence(a_widget, a_scene, a_film):
+    a_widget.ui.batchButton.click()
+    assert a_widget.ui.batchStatusLabel.text == "3 frames segmented; the results play with them."
+    (segmentations,) = segmentation_sequences(a_scene)
+    assert segmentations.GetNumberOfDataNodes() == 3
+    assert a_film.GetProxyNode(segmentations).IsA("vtkMRMLSegmentationNode")
+
+
+@pytest.mark.parametrize(("at", "kept"), [(50, 0), (250, 2)])
+def test_cancel_keeps_the_finished_frames(at, kept, a_widget, a_scene, a_film, an_application):
+    ui = a_widget.ui
+    an_application.during_events = lambda: (
+        ui.batchButton.click() if ui.batchProgressBar.value >= at and ui.batchButton.enabled else None
+    )
+    ui.batchButton.click()
+    assert [node.GetNumberOfDataNodes() for node in segmentation_sequences(a_scene)] == ([kept] if kept else [])
+    stays = f"Cancelled; the first {kept} frames stay." if kept else "Cancelled; the scene is as it was."
+    assert ui.batchStatusLabel.text == stays

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
 import slicer
 
 from conftest import geometry
-from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, InputError
+from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, InputError, UsageError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.runner import in_process
 from MedSegAttentionLib.scene.exports import label_map
@@ -130,18 +132,48 @@ def test_looking_at_frames_leaves_the_scene_and_the_sequence_alone(a_scene, a_se
     assert (snapshot(a_scene), a_sequence.GetSequenceScene().GetNumberOfNodes()) == (before, inside)
 
 
-@pytest.mark.parametrize("stop", ["cancel", "error"])
-def test_a_run_that_stops_leaves_the_scene_as_it_was(stop, segment, a_scene, a_sequence):
-    before, asked = snapshot(a_scene), []
+def cancelled_at(frame: int) -> Callable[[], bool]:
+    """What is asked once a frame, and says yes at one (from 1)."""
+    asked = count(1)
+    return lambda: next(asked) == frame
 
-    def is_cancelled() -> bool:
-        asked.append(1)
-        return len(asked) == 2
 
-    if stop == "error":
-        slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(1))[:] = 7  # a black frame
-    with pytest.raises(Cancelled if stop == "cancel" else ContractWarning, match=r"stopped|frame 2"):
-        segment(a_sequence, isCancelled=is_cancelled if stop == "cancel" else None)
+@pytest.mark.parametrize(("on_cancel", "frame"), [("discard", 2), ("keep", 1)])
+def test_a_cancelled_run_leaves_the_scene_as_it_was(on_cancel, frame, segment, a_scene, a_sequence):
+    before = snapshot(a_scene)
+    with pytest.raises(Cancelled, match="stopped"):
+        segment(a_sequence, isCancelled=cancelled_at(frame), onCancel=on_cancel)
+    assert snapshot(a_scene) == before
+
+
+def test_a_cancel_can_keep_the_finished_frames_and_shows_nothing_over_the_others(segment, a_sequence, player):
+    result = segment(a_sequence, isCancelled=cancelled_at(3), onCancel="keep")
+    assert [item["volume"] for item in result.provenance] == ["video frame 1", "video frame 2"]
+    browser, sequence = result.browserNode, result.segmentationSequenceNode
+    tau = result.attentionSequenceNodes["tau_stage4"]
+    shown, segmentation, overlay = (browser.GetProxyNode(node) for node in (a_sequence, sequence, tau))
+    for number in (0, 2, 1, 2):
+        play(player, browser, number)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown)[..., 0], picture(number))
+        finished = number < 2
+        assert (overlay.GetImageData() is not None) == finished
+        assert segmentation.GetSegmentation().GetNumberOfSegments() == finished
+        if finished:
+            assert segments_at(segmentation, shown)["prostate"][0][picture(number)[0] > 128].mean() > 0.8
+    assert [made.GetNumberOfDataNodes() for made in (sequence, tau)] == [2, 2]
+
+
+def test_what_to_do_on_cancel_is_checked_first(segment, a_sequence):
+    with pytest.raises(UsageError, match="onCancel 'stay' is not known"):
+        segment(a_sequence, onCancel="stay")
+
+
+def test_a_black_frame_is_told_of_before_any_is_segmented(segment, a_scene, a_sequence):
+    before, finished = snapshot(a_scene), []
+    slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(FRAMES - 1))[:] = 7
+    with pytest.raises(ContractWarning, match="frame 3' has the same value"):
+        segment(a_sequence, progressCallback=finished.append)
+    assert finished == []
     assert snapshot(a_scene) == before
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 
-from ..data.errors import InputError
+from ..data.errors import Cancelled, InputError, UsageError
 from ..data.result import RunProgress
 from ..runner.batch import BatchProgress, Outcome, Request, run_batch
 from ..scene.case_files import FileChoice, image_case, node_cases, scene_cases
@@ -27,7 +27,7 @@ class SequenceResult:
         browserNode: ``vtkMRMLSequenceBrowserNode`` that plays everything together.
         segmentationSequenceNode: ``vtkMRMLSequenceNode``, one segmentation a frame.
         attentionSequenceNodes: map name -> ``vtkMRMLSequenceNode``, one volume a frame.
-        provenance: of each frame.
+        provenance: of each segmented frame, in their order; the first ones alone after a cancel that kept them.
     """
 
     browserNode: Any
@@ -114,6 +114,7 @@ class BatchLogic(RunLogic):
         *,
         progressCallback: Callable[[BatchProgress], None] | None = None,
         isCancelled: Callable[[], bool] | None = None,
+        onCancel: str = "discard",
         whileWaiting: Callable[[], None] | None = None,
         show: bool = True,
         **options: Any,
@@ -128,24 +129,36 @@ class BatchLogic(RunLogic):
             device: likewise.
             attention: likewise.
             progressCallback: called with each finished slice.
-            isCancelled: asked after each slice; raises ``Cancelled``.
+            isCancelled: asked after each slice.
+            onCancel: ``discard`` raises ``Cancelled``; ``keep`` does so while no frame is finished, and else keeps the
+                finished frames.
             show: show frames and first attention map in the slice views.
             whileWaiting: as in :meth:`segmentBatch`.
             **options: likewise.
 
         Raises:
-            MedSegAttentionError: see :meth:`segment`; the scene is then as it was.
+            MedSegAttentionError: see :meth:`segment`; the scene is then as it was. What is known about a frame
+                beforehand is told before the first is segmented.
         """
+        if onCancel not in ("discard", "keep"):
+            raise UsageError(f"onCancel '{onCancel}' is not known; expected discard or keep.")
         request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
         sequenceNode = sequence_of(sequenceNode)
         frames, results = frame_images(sequenceNode), []
+        for frame in frames:
+            request.check(frame)
         for number, frame in enumerate(frames):
 
             def tell(finished: RunProgress, name: str = frame.name, index: int = number) -> None:
                 if progressCallback:
                     progressCallback(BatchProgress(name, index, len(frames), finished))
 
-            results.append(request.result(frame, on_slice=tell, is_cancelled=isCancelled))
+            try:
+                results.append(request.result(frame, on_slice=tell, is_cancelled=isCancelled))
+            except Cancelled:
+                if onCancel == "discard" or not results:
+                    raise
+                break
         written = _underWaitCursor(write_sequences)(slicer.mrmlScene, sequenceNode, results, show=show)
         provenance = [result.provenance for result in results]
         return SequenceResult(written.browser, written.segmentation, written.attention, provenance)

@@ -130,7 +130,9 @@ class BatchSection:
         self._setRunning(True)
         try:
             if self._source() == SEQUENCE:
-                result = self.logic.segmentSequence(parameters.inputVolume, **choices)
+                result = self.logic.segmentSequence(parameters.inputVolume, onCancel="keep", **choices)
+                if self._cancelRequested:
+                    return _("Cancelled; the first {count} frames stay.").format(count=len(result.provenance))
                 return _("{count} frames segmented; the results play with them.").format(count=len(result.provenance))
             outcomes = self.logic.segmentBatch(
                 ui.batchFolderPathLineEdit.currentPath if self._source() == FOLDER else None,

@@ -16,6 +16,7 @@ from ..data.case import Case
 from ..data.errors import Cancelled, InputError, MedSegAttentionError, UsageError
 from ..data.result import RunProgress, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
+from ..inference.acceptance import accept
 from ..inference.settings import RunSettings
 from .records import is_whole, read_record, results_in, write_record, write_summary
 
@@ -41,6 +42,10 @@ class Request:
     task: str | None = None
     checkpoint: str | Path | None = None
     settings: RunSettings = field(default_factory=RunSettings)
+
+    def check(self, volume: VolumeImage) -> None:
+        """Raise what ``run`` would raise about the volume, before anything is loaded or computed."""
+        accept(volume, read_card(choose_checkpoint(self.task, volume, self.checkpoint)), self.settings.force)
 
     def result(
         self,

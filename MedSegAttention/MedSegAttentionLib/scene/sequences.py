@@ -93,7 +93,8 @@ def write_sequences(
     Args:
         scene: of the sequence. Without a sequence browser the sequence gets one.
         sequence: whose frames were segmented.
-        results: one a frame, in the order of :func:`frame_images`.
+        results: one a frame, in the order of :func:`frame_images`; those of the last frames may be missing, and nothing
+            is shown over these.
         show: show the frames in all slice views, with the first attention map over them.
 
     Raises:
@@ -187,6 +188,7 @@ def _publish(
     for name, node in collected.items():
         set_provenance(node, results[0].provenance)
         browser.AddSynchronizedSequenceNodeID(scene.AddNode(node).GetID())
+        browser.SetMissingItemMode(node, browser.MissingItemSetToDefault)  # not the result of the frame before
         proxy = proxies[name] = _proxy(browser, node)
         follow(proxy, shown)
         if name != SEGMENTATION:
