@@ -204,6 +204,8 @@ def model_card(card: dict[str, Any]) -> str:
     lines += [f"- Modality {takes}, brought to {place}."]
     lines += [f"- Network `{card['network']}` {card['network_config']}.", "", "## Classes", ""]
     lines += [f"- {label['name']} (SNOMED CT {label['codes']['type'][1]})" for label in card["labels"]]
+    lines += ["", "## Attention maps", ""]
+    lines += [f"- `{item['name']}` ({item['title']}): {item['meaning']}" for item in card["attention"]]
     lines += ["", "## Trained on", ""]
     lines += [
         f"- {data['name']}, {data['cases']} cases. {data['citation']} Terms: {data['terms']}."

@@ -23,9 +23,10 @@ MAPS = tuple(
 @pytest.fixture
 def a_widget(a_volume_node, a_module, open_module, monkeypatch, a_runner):
     cards = [
-        replace(a_card("prostate-x", "prostate"), attention=MAPS),
+        replace(a_card("prostate-x", "prostate"), attention=MAPS, default=True),
+        replace(a_card("prostate-y", "prostate"), attention=(AttentionMap("received_decoder3_1", "received", ""),)),
         replace(a_card("abdomen-ct-klo-net", "abdomen"), attention=MAPS[:2]),
-        a_card("skin-x", "skin"),
+        replace(a_card("skin-x", "skin"), attention=(AttentionMap("ema_decoder4", "moving average", ""),)),
     ]
     monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
     widget = open_module()
@@ -51,8 +52,12 @@ def entries(combo_box) -> list[str]:
 def test_stages_are_those_of_the_checkpoint(a_widget):
     ui = a_widget.ui
     assert entries(ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)", "bottleneck (tau, bottleneck)"]
+    parameters = a_widget.logic.getParameterNode()
+    parameters.checkpoint = "prostate-y"
+    assert entries(ui.neighbourStageComboBox) == ["decoder3_1 (received)"]
+    parameters.checkpoint = ""
     ui.neighbourStageComboBox.setCurrentIndex(1)
-    assert a_widget.logic.getParameterNode().neighbourStage == "bottleneck"
+    assert parameters.neighbourStage == "bottleneck"
     ui.taskComboBox.setCurrentIndex(3)
     assert entries(ui.neighbourStageComboBox) == ["stage4 (tau, encoder level 4)"]
     ui.taskComboBox.setCurrentIndex(0)

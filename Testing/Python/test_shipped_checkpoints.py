@@ -83,7 +83,8 @@ def test_weights_of_all_versions_are_listed_and_fit_the_budget():
 @pytest.mark.parametrize("checkpoint", IDS)
 def test_a_checkpoint_is_whole_and_documented(checkpoint):
     folder = find_checkpoint(checkpoint)
-    card = load_checkpoint(folder).card
+    loaded = load_checkpoint(folder)
+    card = loaded.card
     assert card.id == checkpoint
     assert card.training_data
     assert card.limits
@@ -93,6 +94,9 @@ def test_a_checkpoint_is_whole_and_documented(checkpoint):
         assert data["name"] in page
         assert data["name"] in licence
     assert {"tau_bottleneck", "k_bottleneck"} < {item.name for item in card.attention}
+    assert all(f"`{item.name}`" in page and item.meaning in page for item in card.attention)
+    offered = {item.stage for item in card.attention if item.has_rows}
+    assert offered == {item.stage for item in card.attention} & set(loaded.network.cells)
 
 
 @pytest.mark.parametrize("checkpoint", IDS)

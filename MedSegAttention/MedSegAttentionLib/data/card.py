@@ -10,6 +10,9 @@ from .labels import Label
 FLIPS = ("horizontal", "vertical")
 """Mirror images: left and right exchanged, top and bottom exchanged."""
 
+KINDS_WITH_ROWS = ("tau", "k", "received")
+"""Maps that sum up the attention of each place to all others; behind the rest no single place attends to another."""
+
 
 @dataclass(frozen=True)
 class AttentionMap:
@@ -31,6 +34,11 @@ class AttentionMap:
     def stage(self) -> str:
         """Attention stage the map comes from: ``stage4`` for ``tau_stage4`` and for ``k_stage4``."""
         return self.name.split("_", 1)[-1]
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether its stage can show what one place attends to."""
+        return self.name.split("_", 1)[0] in KINDS_WITH_ROWS
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..data.card import Card
+from ..data.card import Card, default_checkpoints
 from ..data.errors import Cancelled, ContractWarning, MedSegAttentionError
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, provenance_of
 from ..scene.overlays import remove_overlay
@@ -88,12 +88,14 @@ class NeighboursSection(Section):
         return settings.get("axis", parameters.axis.value)
 
     def _stages(self) -> dict[str, str]:
-        """Attention stage -> title of a map of it, of the checkpoint in question or of all that are."""
+        """Attention stage -> title of a map of it, of the checkpoint in question or of the defaults that may be it."""
         _volume, task, checkpoint = self._subject()
-        cards = [card for card in self._cards if (card.id == checkpoint if checkpoint else card.task == task)]
+        chosen = [card for card in self._cards if card.id == checkpoint]
+        cards = chosen if checkpoint else default_checkpoints(self._cards, task)
         stages: dict[str, str] = {}
         for what in (item for card in cards for item in card.attention):
-            stages.setdefault(what.stage, what.title)
+            if what.has_rows:
+                stages.setdefault(what.stage, what.title)
         return stages
 
     def _onStage(self, index: int) -> None:
