@@ -144,12 +144,12 @@ ABLATIONS: dict[str, Ablation] = {
             Row("KLO-Net, boundary loss", {"name": "klo-net", "width": 16}, {"boundary": 1.0}),
         ),
         seeds=3,
-        finding="With the CSP encoder every seed is worse than with the U-Net's own (Dice by 0.11 to 0.14; with the "
-        "attention by 0.07 to 0.15), against what the paper reports after a long training at twice the width: here it learns "
-        "more slowly. Dynamic k-NN attention leaves the U-Net's Dice where it was (-0.007 to +0.005, seed by seed; "
-        "HD95 1 to 2 pixels more) and that of the CSP network open (-0.020 to +0.049, the base better in every seed, "
-        "by 0.01 to 0.08). The boundary loss gains in two seeds and loses in one (+0.022, +0.017, -0.084); the "
-        "checkpoints go without it.",
+        finding="With the CSP encoder every seed is worse than with the U-Net's own (Dice by 0.11 to 0.14; with "
+        "the attention by 0.07 to 0.15), against what the paper reports after a long training at twice the "
+        "width: here it learns more slowly. Dynamic k-NN attention leaves the U-Net's Dice where it was "
+        "(-0.007 to +0.005, seed by seed; HD95 1 to 2 pixels more) and that of the CSP network open "
+        "(-0.020 to +0.049, the base better in every seed, by 0.01 to 0.08). The boundary loss gains in "
+        "two seeds and loses in one (+0.022, +0.017, -0.084); the checkpoints go without it.",
     ),
     "kv": Ablation(
         "QKV, KV and KV+Pos attention in SETR",
