@@ -32,6 +32,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+_TRACEBACKS = logging.Formatter()
+
+
 class _Console(logging.Handler):
     """Information to stdout as it is, warnings and errors to stderr with their level."""
 
@@ -40,7 +43,8 @@ class _Console(logging.Handler):
             sys.stdout.write(f"{record.getMessage()}\n")
             sys.stdout.flush()
         else:
-            sys.stderr.write(f"{record.levelname.lower()}: {record.getMessage()}\n")
+            details = f"\n{_TRACEBACKS.formatException(record.exc_info)}" if record.exc_info else ""
+            sys.stderr.write(f"{record.levelname.lower()}: {record.getMessage()}{details}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:

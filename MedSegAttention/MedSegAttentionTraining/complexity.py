@@ -50,9 +50,9 @@ class Complexity:
     scan_readout: int
 
 
-def vanilla_unet(in_channels: int = 1, out_channels: int = 1) -> nn.Module:
+def vanilla_unet() -> nn.Module:
     """The 64..1024 U-Net with bilinear upsampling that the KLO-Net paper measures its savings against."""
-    return build_network("unet", in_channels=in_channels, out_channels=out_channels, width=64, halved=True)
+    return build_network("unet", in_channels=1, out_channels=1, width=64, halved=True)
 
 
 @contextmanager

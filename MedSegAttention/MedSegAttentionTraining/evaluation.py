@@ -39,7 +39,6 @@ from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_cl
 logger = logging.getLogger(__name__)
 
 Predict = Callable[[VolumeImage], VolumeResult]
-Progress = Callable[[int, int, str], None]
 
 RULES = {
     "case": "A case is a patient volume, or one picture. Its figures are means over the classes present in its "
@@ -66,7 +65,6 @@ def evaluate(
     test_time_flips: bool = False,
     json_path: str | Path | None = None,
     csv_path: str | Path | None = None,
-    progress: Progress | None = None,
     predict: Predict | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint on a folder of images with reference masks.
@@ -82,7 +80,6 @@ def evaluate(
         test_time_flips: as ``device``.
         json_path: where to write what is returned.
         csv_path: where to write a row for each case and class.
-        progress: called with (cases done, cases, name of the last one).
         predict: segments an image in place of the checkpoint's network; its classes must be those of the card.
 
     Returns:
@@ -102,7 +99,7 @@ def evaluate(
     labels = common_labels(card, data)
     data.check_values()
     averages = Averages([label.name for label in labels], thirds=card.task == "prostate")
-    cases, tau = score_cases(card, data, labels, predict, progress, averages)
+    cases, tau = score_cases(card, data, labels, predict, averages)
     report = {
         "checkpoint": card.id,
         "weights_sha256": card.weights_sha256,
@@ -146,7 +143,6 @@ def score_cases(
     data: DataFolder,
     labels: list[Label],
     predict: Predict,
-    progress: Progress | None = None,
     averages: Averages | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Segment and score every case.
@@ -156,7 +152,6 @@ def score_cases(
         data: the cases.
         labels: the classes to score.
         predict: an image to its segmentation.
-        progress: see :func:`evaluate`.
         averages: gets every case, for the other rules of averaging.
 
     Returns:
@@ -186,8 +181,6 @@ def score_cases(
         )
         _add_tau(statistics, result, card)
         logger.info("%s: Dice %.4f (%d of %d)", case.name, entries[-1]["dice"], done, len(data.cases))
-        if progress:
-            progress(done, len(data.cases), case.name)
     return entries, {name: item.summary() for name, item in statistics.items()}
 
 

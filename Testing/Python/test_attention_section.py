@@ -16,7 +16,8 @@ from MedSegAttentionLib.scene.overlays import overlay_opacity, shown_overlay, sl
 from MedSegAttentionLib.scene.pictures import slice_picture
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
-from slicer_double.fakes import nodes_of, scene_content
+from scene_tools import snapshot
+from slicer_double.fakes import nodes_of
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -146,11 +147,11 @@ def test_what_is_changed_elsewhere_is_shown_here(a_widget, a_scene, a_volume_nod
 def test_showing_the_panel_changes_nothing(a_widget, a_scene):
     overlay(a_scene).GetDisplayNode().SetWindowLevelMinMax(0.123456789, 0.5)
     overlay(a_scene).GetDisplayNode().SetThreshold(0.123456789, 1.5)
-    before, shown = scene_content(a_scene), picture(a_scene)
+    before, shown = snapshot(a_scene), picture(a_scene)
     a_widget.exit()
     a_widget.enter()
     assert overlay(a_scene).GetDisplayNode().GetLowerThreshold() == 0.123456789
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
     np.testing.assert_array_equal(picture(a_scene), shown)
 
 

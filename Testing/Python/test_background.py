@@ -216,6 +216,17 @@ def test_a_hung_worker_is_ended(make_runner, a_checkpoint, tmp_path):
     assert finish(runner.start(a_volume(), checkpoint=a_checkpoint)).result().provenance["loaded"] == 1
 
 
+def test_labels_that_cannot_be_opened_end_their_run_alone(a_background_runner, a_checkpoint, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("MedSegAttentionLib.runner.exchange.open_labels", lambda folder: (folder / "none").open())
+        with pytest.raises(FileNotFoundError):
+            finish(a_background_runner.start(a_volume("slow"), checkpoint=a_checkpoint)).result()
+    volume = a_volume()
+    result = finish(a_background_runner.start(volume, checkpoint=a_checkpoint)).result()
+    assert (result.labels == (volume.array > 0)).all()
+    assert result.provenance["loaded"] == 1  # nothing was asked of the worker before
+
+
 def test_a_worker_that_cannot_start_says_why(make_runner, a_checkpoint):
     runner = make_runner(before="echo the library is broken >&2; exit 3")
     with pytest.raises(RunError, match="exit status 3") as caught:

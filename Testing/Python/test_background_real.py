@@ -130,7 +130,7 @@ def test_a_run_that_does_not_end_leaves_no_trace(a_scene, a_warm_runner, a_check
         (worker,) = psutil.Process().children()
         worker.kill()
     with pytest.raises(Cancelled if how != "kill" else RunError, match=r"nothing was kept|ended unexpectedly"):
-        live.result()
+        finished(live).result()
     assert (snapshot(a_scene) == before) is (how != "close")
     assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
 
@@ -139,7 +139,7 @@ def test_kept_slices_are_one_partial_segmentation(a_scene, a_warm_runner, a_chec
     live, _ = live_on(a_scene, a_warm_runner, a_checkpoint, (400, 48, 48))
     poll_until_a_preview(live, a_scene)
     live.cancel(keep=True)
-    written, result = live.result()
+    written, result = finished(live).result()
     assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == [written.segmentation]
     first, last = result.slice_range
     assert written.segmentation.GetAttribute("MedSegAttention.Partial") == f"{first}-{last}"

@@ -96,7 +96,15 @@ def test_cancel_between_and_inside_cases_keeps_what_is_finished(questions, expec
         assert [row["status"] for row in csv.DictReader(file)] == expected
 
 
-def test_only_one_image_is_held_at_a_time():
+def a_failing_run(volume: VolumeImage, **_choice) -> VolumeResult:
+    try:
+        volume.array.no_such_attribute  # noqa: B018
+    except AttributeError as error:
+        raise InputError(f"'{volume.name}' was refused") from error
+
+
+@pytest.mark.parametrize(("run", "status"), [(a_run, "segmented"), (a_failing_run, "failed")])
+def test_only_one_image_is_held_at_a_time(run, status):
     read_before = []
 
     def read() -> VolumeImage:
@@ -108,7 +116,8 @@ def test_only_one_image_is_held_at_a_time():
         return VolumeImage(array, image.ijk_to_ras, "v")
 
     cases = [Case("a", "a", read, lambda *_: {}) for _ in range(5)]
-    assert statuses(run_batch(cases, Request(a_run), None)) == ["segmented"] * 5
+    outcomes = run_batch(cases, Request(run), None)
+    assert statuses(outcomes) == [status] * 5
 
 
 class Tracked(np.ndarray):

@@ -95,6 +95,15 @@ def test_an_unexpected_failure_of_one_case_does_not_end_the_batch(segment, two_i
     assert statuses(tmp_path / "out") == ["segmented", "skipped"]
 
 
+def test_debug_shows_where_a_case_failed(segment, tmp_path, capfd):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "b.nrrd").write_text("not an image")
+    for words, shown in (((), False), (("--debug",), True)):
+        assert segment(folder, *words) == 1
+        assert ("Traceback" in capfd.readouterr().err) is shown
+
+
 def test_the_table_holds_volumes_and_origin(segment, two_images, tmp_path):
     assert segment(two_images) == 0
     row = table(tmp_path / "out")[0]

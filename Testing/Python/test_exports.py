@@ -52,6 +52,18 @@ def test_a_nifti_label_map_lies_exactly_on_the_image(kind, a_scene, tmp_path):
     assert beside["checkpoint"] == "abdomen-ct-klo-net"
 
 
+def test_a_label_map_takes_no_record_of_a_batch_from_its_case(a_scene, tmp_path):
+    node = written(a_scene)
+    export_segmentation(node, tmp_path / "x.nii.gz")
+    export_segmentation(node, tmp_path / "x.nii.gz")  # its own may be replaced
+    for text in ('{"files": ["y.seg.nrrd"], "segments": []}', "[1]", "notes"):
+        (tmp_path / "y.json").write_text(text)
+        with pytest.raises(InputError, match=r"y\.json' is there and was written by no export"):
+            export_segmentation(node, tmp_path / "y.nii")
+        assert (tmp_path / "y.json").read_text() == text
+        assert not (tmp_path / "y.nii").exists()
+
+
 def test_a_left_handed_grid_survives_and_a_sheared_one_is_refused(a_scene, tmp_path):
     image = replace(an_image(), ijk_to_ras=a_grid("left-handed"))
     assert np.linalg.det(image.ijk_to_ras) * np.linalg.det(an_image("oblique").ijk_to_ras) < 0

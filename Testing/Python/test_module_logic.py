@@ -16,12 +16,13 @@ import pytest
 import slicer
 
 from MedSegAttentionLib.checkpoints import catalogue
-from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError
+from MedSegAttentionLib.data.errors import Cancelled, DependencyError, InputError, UsageError
 from MedSegAttentionLib.runner import in_process
 from MedSegAttentionLib.runner.background import BackgroundRunner
 from MedSegAttentionLib.scene.terminology import REGION_NAME, TERMINOLOGY_NAME
 from MedSegAttentionLib.setup.sample_data import register_samples
-from slicer_double.fakes import FakeRunner, add_noise, an_untrained_checkpoint, nodes_of, scene_content
+from scene_tools import snapshot
+from slicer_double.fakes import FakeRunner, add_noise, an_untrained_checkpoint, nodes_of
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -105,9 +106,9 @@ def test_segment_hands_every_choice_on(a_logic, a_runner, a_volume_node):
 
 
 def test_show_can_be_switched_off(a_logic, a_scene, a_volume_node):
-    views = scene_content(a_scene)["views"]
+    views = snapshot(a_scene)[2]
     a_logic.segment(a_volume_node, task="abdomen", show=False)
-    assert scene_content(a_scene)["views"] == views
+    assert snapshot(a_scene)[2] == views
 
 
 @pytest.mark.parametrize(
@@ -115,10 +116,10 @@ def test_show_can_be_switched_off(a_logic, a_scene, a_volume_node):
     [({"device": "abacus"}, InputError), ({"isCancelled": lambda: True}, Cancelled)],
 )
 def test_a_failed_call_leaves_the_scene_as_it_was(a_logic, a_scene, a_volume_node, keywords, error):
-    before = scene_content(a_scene)
+    before = snapshot(a_scene)
     with pytest.raises(error):
         a_logic.segment(a_volume_node, task="abdomen", **keywords)
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
 
 
 def test_without_waiting_a_handle_comes_back_and_the_caller_polls(a_logic, a_runner, a_scene, a_volume_node):
@@ -175,13 +176,25 @@ def test_a_volume_that_left_the_scene_gets_no_result(a_logic, a_scene, a_volume_
     assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
 
 
+@pytest.mark.parametrize("wait", [True, False])
+def test_what_can_never_work_is_told_before_the_run(wait, a_logic, a_runner, a_scene, a_volume_node):
+    with pytest.raises(UsageError, match="onCancel 'kept' is not known; expected discard or keep"):
+        a_logic.segment(a_volume_node, task="abdomen", wait=wait, onCancel="kept")
+    a_scene.RemoveNode(a_volume_node)
+    with pytest.raises(InputError, match="'case 1' is in no scene"):
+        a_logic.segment(a_volume_node, task="abdomen", wait=wait)
+    with pytest.raises(InputError, match="'case 1' is in no scene"):
+        a_logic.attentionRow(a_volume_node, (0, 0, 0), "abdomen")
+    assert a_runner.calls == []
+
+
 def test_attention_row_is_shown_over_the_volume(a_logic, a_runner, a_scene, a_volume_node):
     node = a_logic.attentionRow(a_volume_node, [1.0, 2.0, 3.0], "abdomen", "stage4")
     (call,) = a_runner.calls
     assert (call["ras"], call["task"], call["map"]) == ((1.0, 2.0, 3.0), "abdomen", "stage4")
     assert node.GetAttribute("MedSegAttention.Map") == "tau_stage4"
     assert json.loads(node.GetAttribute("MedSegAttention.Provenance")) == a_runner.result.provenance
-    assert {view[1] for view in scene_content(a_scene)["views"]} == {node.GetID()}
+    assert {view[1] for view in snapshot(a_scene)[2]} == {node.GetID()}
 
 
 def test_checkpoints_are_cards(a_logic):
@@ -195,7 +208,7 @@ def test_without_torch_the_module_opens_and_says_what_is_missing(
     monkeypatch.setitem(sys.modules, "monai", None)
     logic = a_module.MedSegAttentionLogic()
     assert logic.missingPackages() == ["torch", "monai"]
-    before = scene_content(a_scene)
+    before = snapshot(a_scene)
     with pytest.raises(DependencyError, match="torch, monai"):
         logic.segment(a_volume_node)
     an_application.confirms = False
@@ -209,7 +222,7 @@ def test_without_torch_the_module_opens_and_says_what_is_missing(
     widget.cleanup()
     widget.ui.inputVolumeSelector.setMRMLScene(None)
     a_scene.RemoveNode(logic.getParameterNode().parameterNode)
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
 
 
 def test_starting_slicer_imports_nothing_heavy():

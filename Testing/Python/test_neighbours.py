@@ -9,7 +9,8 @@ import pytest
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
 from MedSegAttentionLib.scene.overlays import shown_overlay
-from slicer_double.fakes import a_card, scene_content
+from scene_tools import snapshot
+from slicer_double.fakes import a_card
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -135,11 +136,11 @@ def test_an_error_is_shown_and_the_scene_is_as_it_was(
         raise error
 
     monkeypatch.setattr(a_runner, "attention_row", fail)
-    before = scene_content(a_scene)
+    before = snapshot(a_scene)
     a_widget.ui.rowAtCrosshairButton.click()
     ((function, text),) = an_application.shown
     assert (function, str(error) in text) == ("errorDisplay", True)
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
     assert a_widget.ui.neighboursStatusLabel.text == ""
 
 

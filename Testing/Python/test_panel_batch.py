@@ -8,7 +8,8 @@ import pytest
 import slicer
 
 from MedSegAttentionLib.data.errors import ContractWarning
-from slicer_double.fakes import add_noise, nodes_of, scene_content
+from scene_tools import snapshot
+from slicer_double.fakes import add_noise, nodes_of
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -31,7 +32,7 @@ def test_the_section_is_collapsed_and_ready(a_widget):
 
 
 def test_a_batch_of_the_scene_goes_into_the_folder(a_widget, a_scene, a_runner, tmp_path):
-    ui, before = a_widget.ui, scene_content(a_scene)
+    ui, before = a_widget.ui, snapshot(a_scene)
     ui.deviceComboBox.setCurrentIndex(3)
     ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
     ui.batchReportCheckBox.click()
@@ -40,7 +41,7 @@ def test_a_batch_of_the_scene_goes_into_the_folder(a_widget, a_scene, a_runner, 
     (call,) = a_runner.calls
     assert (call["task"], call["settings"].device, call["settings"].force) == ("abdomen", "cpu", True)
     assert {"case 1.seg.nrrd", "case 1.report.png", "summary.csv"} <= {path.name for path in tmp_path.iterdir()}
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
     assert ui.batchStatusLabel.text == "1 segmented, 0 there already, 0 failed."
     assert ui.applyButton.enabled
 

@@ -11,9 +11,10 @@ import slicer
 
 from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
 from MedSegAttentionLib.logic.segment_handle import SegmentHandle
-from MedSegAttentionLib.scene.overlays import is_overlay
+from MedSegAttentionLib.scene.nodes import is_overlay
 from MedSegAttentionLib.scene.preview import PREVIEW_ATTRIBUTE
-from slicer_double.fakes import add_noise, nodes_of, scene_content
+from scene_tools import snapshot
+from slicer_double.fakes import add_noise, nodes_of
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -24,6 +25,12 @@ def a_widget(a_volume_node, open_module):
     widget = open_module()
     widget.ui.taskComboBox.setCurrentIndex(3)
     return widget
+
+
+@pytest.fixture
+def before_apply(a_widget, a_scene):
+    """The scene before ``a_slow_run``, which a test must name after this."""
+    return snapshot(a_scene)
 
 
 @pytest.fixture
@@ -150,28 +157,27 @@ def test_the_result_of_the_image_before_is_shown_no_longer(a_widget, a_scene, a_
 
 
 def test_cancel_before_the_first_slice_asks_nothing(a_widget, a_scene, a_runner, an_application, monkeypatch):
-    before = scene_content(a_scene)
+    before = snapshot(a_scene)
     monkeypatch.setattr("qt.QTimer.singleShot", lambda *_: None)
     a_runner.slices_per_poll = 0
     a_widget.ui.applyButton.click()
     a_widget.ui.applyButton.click()
     assert an_application.shown == []
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
     assert a_widget.ui.statusLabel.text == "Cancelled; the scene is as it was."
 
 
-def test_cancel_and_discard_leaves_the_scene_as_it_was(a_widget, a_scene, a_slow_run, an_application, a_runner):
+def test_cancel_and_discard_leaves_the_scene_as_it_was(
+    a_widget, a_scene, before_apply, a_slow_run, an_application, a_runner
+):
     ui = a_widget.ui
-    before = None
     poll_until(a_slow_run, 3)
     ui.applyButton.click()
     question = "Remove the slices that are finished (3)? No keeps them."
     assert an_application.shown == [("confirmYesNoDisplay", question)]
-    assert nodes_of(a_scene, "vtkMRMLSegmentationNode") == []
     assert ui.statusLabel.text == "Cancelled; the scene is as it was."
-    before = scene_content(a_scene)
     a_slow_run.poll()
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before_apply
     a_runner.slices_per_poll = 99
     ui.applyButton.click()  # and the next run is not cancelled
     assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
@@ -209,13 +215,13 @@ def test_a_run_that_ends_while_the_user_is_asked_stays_ended(
     [InputError("'case 1' has NaN."), RunError("the worker ended.", "its last words"), RuntimeError("bad luck")],
 )
 def test_an_error_is_shown_and_the_scene_is_as_it_was(a_widget, a_scene, a_runner, an_application, error):
-    before = scene_content(a_scene)
+    before = snapshot(a_scene)
     a_runner.errors = [error]
     a_widget.ui.applyButton.click()
     ((function, text),) = an_application.shown
     assert function == "errorDisplay"
     assert str(error) in text
-    assert scene_content(a_scene) == before
+    assert snapshot(a_scene) == before
     assert a_widget.ui.statusLabel.text == "Failed; the scene is as it was."
     assert a_widget.ui.applyButton.text == "Apply"
 
@@ -224,7 +230,7 @@ def test_an_error_is_shown_and_the_scene_is_as_it_was(a_widget, a_scene, a_runne
 def test_a_volume_unlike_the_training_data_runs_only_if_the_user_wants(
     a_widget, a_scene, a_runner, an_application, confirms
 ):
-    before = scene_content(a_scene)
+    before = snapshot(a_scene)
     a_runner.errors = [ContractWarning("'case 1' looks like MR.")]
     an_application.confirms = confirms
     a_widget.ui.applyButton.click()
@@ -232,7 +238,7 @@ def test_a_volume_unlike_the_training_data_runs_only_if_the_user_wants(
     assert function == "confirmOkCancelDisplay"
     assert text == "'case 1' looks like MR.\n\nRun anyway?"
     assert [call["settings"].force for call in a_runner.calls] == ([False, True] if confirms else [False])
-    assert (scene_content(a_scene) == before) is not confirms
+    assert (snapshot(a_scene) == before) is not confirms
 
 
 def test_closing_the_scene_during_a_run_stops_it(a_widget, a_scene, a_slow_run):

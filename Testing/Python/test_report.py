@@ -102,8 +102,8 @@ def test_what_does_not_fit_is_said_to_be_elsewhere(a_scene, a_volume_node, a_res
     write_report(
         write_result(a_scene, replace(a_result, provenance=many), a_volume_node).segmentation, tmp_path / "r.png"
     )
-    assert texts[-1] == "(more in the JSON file)"
-    assert texts.count("(more in the JSON file)") == 1
+    assert texts[-1] == "(the rest is in the provenance of the result)"
+    assert texts.count("(the rest is in the provenance of the result)") == 1
 
 
 @pytest.mark.parametrize("channels", [3, 4])

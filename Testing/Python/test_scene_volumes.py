@@ -13,7 +13,6 @@ from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.scene.application import headless_scene
 from MedSegAttentionLib.scene.nodes import nodes_of_class
 from MedSegAttentionLib.scene.overlays import show_overlay
-from MedSegAttentionLib.scene.terminology import TERMINOLOGY_FILE
 from MedSegAttentionLib.scene.volumes import active_volume, add_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import add_transform, world_matrix
@@ -148,12 +147,9 @@ def test_scene_is_freed_with_its_logics():
     assert released
 
 
-def test_a_scene_starts_and_ends_without_a_word(capfd, tmp_path):
+def test_a_scene_starts_and_ends_without_a_word(capfd):
     """The wheel lacks colour and terminology files that Slicer's logics look for; users must not see that."""
-    (tmp_path / "SegmentationMine.term.json").write_text(
-        TERMINOLOGY_FILE.read_text().replace("MedSegAttention", "mine")
-    )
-    scene = headless_scene(tmp_path)
+    scene = headless_scene()
     del scene
     gc.collect()
     assert capfd.readouterr() == ("", "")

@@ -146,11 +146,16 @@ def test_a_cancelled_run_leaves_the_scene_as_it_was(on_cancel, frame, segment, a
     assert snapshot(a_scene) == before
 
 
-def test_a_cancel_can_keep_the_finished_frames_and_shows_nothing_over_the_others(segment, a_sequence, player):
+@pytest.mark.parametrize("present", [0, 2])
+def test_a_cancel_can_keep_the_finished_frames_and_shows_nothing_over_the_others(
+    present, segment, a_scene, a_sequence, player
+):
+    browser = a_scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "player")
+    browser.SetAndObserveMasterSequenceNodeID(a_sequence.GetID())
+    play(player, browser, present)
     result = segment(a_sequence, isCancelled=cancelled_at(3), onCancel="keep")
     assert [item["volume"] for item in result.provenance] == ["video frame 1", "video frame 2"]
-    browser, sequence = result.browserNode, result.segmentationSequenceNode
-    tau = result.attentionSequenceNodes["tau_stage4"]
+    sequence, tau = result.segmentationSequenceNode, result.attentionSequenceNodes["tau_stage4"]
     shown, segmentation, overlay = (browser.GetProxyNode(node) for node in (a_sequence, sequence, tau))
     for number in (0, 2, 1, 2):
         play(player, browser, number)
@@ -209,6 +214,7 @@ def test_what_is_no_sequence_of_images_is_refused(segment, a_scene, a_volume_nod
         (a_volume_node, "'case 1' shows no frames"),
         (transforms, "'moves' is a sequence of vtkMRMLLinearTransformNode"),
         (maps, "'maps' holds attention maps"),
+        (slicer.vtkMRMLSequenceNode(), "is in no scene"),
     ):
         with pytest.raises(InputError, match=words):
             segment(node)

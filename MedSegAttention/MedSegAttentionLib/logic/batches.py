@@ -10,13 +10,13 @@ from typing import Any
 
 import slicer
 
-from ..data.errors import Cancelled, InputError, UsageError
+from ..data.errors import Cancelled, InputError
 from ..data.result import RunProgress
 from ..runner.batch import BatchProgress, Outcome, Request, run_batch
 from ..scene.case_files import FileChoice, image_case, node_cases, scene_cases
 from ..scene.sequences import frame_images, sequence_of, write_sequences
 from ..scene.volumes import input_volumes
-from .runs import RunLogic, run_settings
+from .runs import RunLogic, check_on_cancel, run_settings
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,7 @@ class BatchLogic(RunLogic):
             MedSegAttentionError: see :meth:`segment`; the scene is then as it was. What is known about a frame
                 beforehand is told before the first is segmented.
         """
-        if onCancel not in ("discard", "keep"):
-            raise UsageError(f"onCancel '{onCancel}' is not known; expected discard or keep.")
+        check_on_cancel(onCancel)
         request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
         sequenceNode = sequence_of(sequenceNode)
         frames, results = frame_images(sequenceNode), []

@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 
-from ..data.errors import Cancelled
+from ..data.errors import Cancelled, UsageError
 from ..data.result import RunProgress, SliceResult
 from ..inference.settings import RunSettings
 from ..scene.live import LiveRun
@@ -95,6 +95,7 @@ class RunLogic:
         """
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
+        check_on_cancel(onCancel)
         settings = run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips)
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
@@ -180,6 +181,12 @@ class RunLogic:
             idle = slicer.util.settingsValue(IDLE_SETTING, IDLE_SECONDS, converter=float)
             self._background = BackgroundRunner(shutil.which("PythonSlicer"), idle_seconds=idle)
         return self._background
+
+
+def check_on_cancel(onCancel: str) -> None:
+    """Raise ``UsageError`` unless ``onCancel`` is ``discard`` or ``keep``."""
+    if onCancel not in ("discard", "keep"):
+        raise UsageError(f"onCancel '{onCancel}' is not known; expected discard or keep.")
 
 
 def run_settings(

@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 from ..data.errors import Cancelled, ContractWarning, InputError, MedSegAttentionError
 from ..data.result import RunProgress
 from ..logic.segment_handle import SegmentHandle, SegmentResult
-from ..scene.overlays import is_overlay
+from ..scene.nodes import is_overlay
 from ..scene.segmentation import source_volume
 from .attention_section import AttentionSection
 from .batch_section import BatchSection

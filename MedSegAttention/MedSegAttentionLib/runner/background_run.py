@@ -36,7 +36,7 @@ class Patience:
 
     Attributes:
         silence: seconds while a run goes on; loading torch or one slice on a slow CPU must fit.
-        stop: seconds after the user discarded the run.
+        stop: seconds once the user has discarded the run.
     """
 
     silence: float = 300.0
@@ -128,8 +128,8 @@ class BackgroundRun:
         if not self.is_running or self._cancelled == "discard":
             return
         self._cancelled = "keep" if keep else "discard"
-        if self._worker:
-            self._worker.send(self._cancel_request())
+        if worker := self._worker:  # which the thread may let go of at any moment
+            worker.send(self._cancel_request())
         if not keep:
             self._end(Cancelled(f"stopped after {self.finished} of {self.count or 'all'} slices; nothing was kept."))
 
@@ -172,8 +172,6 @@ class BackgroundRun:
         except Exception as error:
             logger.debug("run failed", exc_info=True)
             outcome = error.with_traceback(None)  # which would keep the voxels in memory
-        finally:
-            self._worker = None
         self._remove_folder()
         self._news.put(("end", outcome))
 
@@ -181,43 +179,49 @@ class BackgroundRun:
         checkpoint = choose_checkpoint(self._task, volume, self._checkpoint)
         self._run_folder = folder = self._make_folder()
         exchange.write_volume(folder, volume)
-        what = (folder, volume, checkpoint.resolve(), self._settings)
+        what, labels = (folder, volume, checkpoint.resolve(), self._settings), None
         if self._position:
             request = exchange.row_request(*what, *self._position)
         else:
             exchange.write_room_for_labels(folder, volume)
+            labels = exchange.open_labels(folder)  # before the request: an error now leaves no worker with a run
             request = exchange.run_request(*what)
         with self._runner.keeper.in_use:
             self._stop_if_discarded()
             worker = self._runner.keeper.worker()
             worker.send(request)
             self._worker = worker
-            if self._cancelled:  # before there was anybody to tell
-                worker.send(self._cancel_request())
-            for event in self._events_of(worker):
-                if event["event"] == "started":
-                    self._news.put(("started", (exchange.run_start(event), exchange.open_labels(folder))))
-                elif event["event"] == "slice":
-                    self._news.put(("slice", event["index"] + 1))
-                elif event["event"] == "error":
-                    raise exchange.error_of(event)
-                elif event["event"] == "done":
-                    return exchange.read_result(folder, volume, event)
-                elif event["event"] == "row":
-                    return exchange.read_row(folder, event)
+            try:
+                if self._cancelled:  # before there was anybody to tell
+                    worker.send(self._cancel_request())
+                for event in self._events_of(worker):
+                    if event["event"] == "started":
+                        self._news.put(("started", (exchange.run_start(event), labels)))
+                    elif event["event"] == "slice":
+                        self._news.put(("slice", event["index"] + 1))
+                    elif event["event"] == "error":
+                        raise exchange.error_of(event)
+                    elif event["event"] == "done":
+                        return exchange.read_result(folder, volume, event)
+                    elif event["event"] == "row":
+                        return exchange.read_row(folder, event)
+            finally:
+                self._worker = None  # before another run may use it
         raise AssertionError("the events of a worker end with an error")
 
     def _events_of(self, worker: WorkerProcess) -> Iterator[dict[str, Any]]:
         """Events as they come; ends the worker where it hangs."""
         # Counted in short waits, so that a program that stood still meanwhile does not blame the worker.
-        silent, patience = 0.0, self._runner.patience
+        silent, patience = 0.0, self._runner.patience.silence
         try:
             while True:
                 event = worker.next_event(TICK_SECONDS)
                 silent = 0.0 if event else silent + TICK_SECONDS
+                if self._cancelled == "discard" and patience != self._runner.patience.stop:
+                    silent, patience = 0.0, self._runner.patience.stop
                 if event:
                     yield event
-                elif silent >= (patience.stop if self._cancelled == "discard" else patience.silence):
+                elif silent >= patience:
                     raise RunError(
                         f"the worker process has not answered for {silent:.0f} seconds and was ended. Run again; if it "
                         "hangs again, choose device cpu, or look at the details.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,7 +197,15 @@ def _outcome(case: Case, request: Request, output: Path | None, overwrite: bool,
     except Exception as error:  # one case must not stop the rest, whatever happens to it
         if not isinstance(error, MedSegAttentionError):
             logger.debug("case '%s' failed", case.name, exc_info=True)
+        _forget_variables(error)
         return Outcome(case.name, "failed", error=error)
+
+
+def _forget_variables(error: BaseException | None) -> None:
+    """Empty the frames of a traceback and of those behind it: they hold the image, and a batch has many."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _earlier_result(case: Case, request: Request, output: Path) -> dict[str, Any] | None:

@@ -5,7 +5,8 @@
 * ``overlays``      attention to a volume node over the image;  ``overlay_display``, ``colours`` how it looks
 * ``measure``       millilitres and slices of each segment
 * ``positions``     where the crosshair or a point stands
-* ``writing``       both at once, all or nothing: what the logic and the command line call
+* ``writing``       segmentation and overlays at once, all or nothing: what the logic and the command line call
+* ``live``          a run in the background and its scene;  ``preview`` its slices as they come
 * ``sequences``     frames of a sequence, and their results as sequences that play with it
 * ``files``         a node or a scene to disk
 * ``exports``       a segmentation for other programs;  ``dicom_export`` as a DICOM object

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from pathlib import Path
 
 import slicer
 import vtk
@@ -14,13 +13,10 @@ from .terminology import load_terminology
 VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 
 
-def headless_scene(terminologies: Path | None = None) -> slicer.vtkMRMLScene:
+def headless_scene() -> slicer.vtkMRMLScene:
     """Make a scene as the application would, without a window.
 
     Its logics live as long as the Python object returned: keep that.
-
-    Args:
-        terminologies: folder with more ``*.term.json`` segment contexts to load, or None for our own alone.
     """
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
@@ -35,7 +31,7 @@ def headless_scene(terminologies: Path | None = None) -> slicer.vtkMRMLScene:
         logic.SetMRMLApplicationLogic(application)
         logic.SetMRMLScene(scene)
         application.SetModuleLogic(name, logic)
-    terminology = _terminology_logic(terminologies)
+    terminology = _terminology_logic()
     application.SetModuleLogic("Terminologies", terminology)
     # The wheel's own colour logic, which would register this class, looks for colour files that the wheel lacks.
     scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
@@ -57,12 +53,10 @@ def _close(logics: list[slicer.vtkMRMLAbstractLogic], folder: tempfile.Temporary
     folder.cleanup()
 
 
-def _terminology_logic(folder: Path | None) -> slicer.vtkSlicerTerminologiesModuleLogic:
+def _terminology_logic() -> slicer.vtkSlicerTerminologiesModuleLogic:
     # It gets no scene: on being given one it looks for Slicer's own lists, which the wheel lacks, and reports errors.
     logic = slicer.vtkSlicerTerminologiesModuleLogic()
     load_terminology(logic)
-    for path in sorted(folder.glob("Segmentation*.term.json")) if folder else []:
-        logic.LoadTerminologyFromFile(str(path))
     return logic
 
 

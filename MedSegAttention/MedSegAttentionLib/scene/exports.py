@@ -113,23 +113,35 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
         Paths of all files written.
 
     Raises:
-        InputError: another ending, or see :func:`export_nifti` and :func:`~.files.save_node`.
+        InputError: another ending; the JSON file would replace one that no export wrote, such as the record of a
+            batch; or see :func:`export_nifti` and :func:`~.files.save_node`.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     if path.name.lower().endswith(".seg.nrrd"):
         return [save_node(segmentation_node, path)]
     ending = next((ending for ending in NIFTI_ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None:
         raise InputError(f"'{path.name}' has another ending; expected .seg.nrrd, .nii.gz, .nii or .dcm.")
+    beside = path.with_name(f"{path.name[: -len(ending)]}.json")
+    if beside.exists() and not _is_description(beside):
+        raise InputError(f"'{beside}' is there and was written by no export; choose another folder or name.")
     written = export_nifti(segmentation_node, path)
     values = [{"name": name, "value": value} for name, value in label_map(segmentation_node).values.items()]
     described = {**provenance_of(segmentation_node), "segments": values}
-    beside = written.with_name(f"{path.name[: -len(ending)]}.json")
     try:
         beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"'{beside}' cannot be written ({error.strerror}); choose another folder or name.") from error
     return [written, beside]
+
+
+def _is_description(path: Path) -> bool:
+    """Whether a JSON file is what :func:`export_segmentation` writes beside a label map, and no record of a batch."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "segments" in content and "files" not in content
 
 
 def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentationNode:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import slicer
 
-from ..data.errors import Cancelled
+from ..data.errors import Cancelled, UsageError
 from ..data.result import RunProgress, RunStart, VolumeResult
 from .preview import Preview
 from .writing import WrittenNodes, write_result
@@ -110,13 +110,14 @@ class LiveRun:
             self._end(Cancelled(f"{why}; nothing was kept."))
 
     def result(self) -> tuple[WrittenNodes, VolumeResult]:
-        """What was written, and what the run gave; waits for it where it still goes on.
+        """What was written, and what the run gave, once :meth:`poll` said that it has ended.
 
         Raises:
+            UsageError: it still goes on.
             MedSegAttentionError: the run failed or was cancelled; the scene is as it was.
         """
-        while self.poll():
-            time.sleep(0.02)
+        if self._outcome is None:
+            raise UsageError("the run is not finished; poll until it is, then ask for its result.")
         if isinstance(self._outcome, Exception):
             raise self._outcome
         return self._outcome

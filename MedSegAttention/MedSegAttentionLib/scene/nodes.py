@@ -69,6 +69,11 @@ def provenance_of(node: slicer.vtkMRMLNode) -> dict[str, Any]:
     return provenance if isinstance(provenance, dict) else {}
 
 
+def is_overlay(node: slicer.vtkMRMLNode | None) -> bool:
+    """Whether a node is an attention map that this package wrote."""
+    return node is not None and node.GetAttribute(MAP_ATTRIBUTE) is not None
+
+
 def mark_partial(node: slicer.vtkMRMLNode, slice_range: tuple[int, int] | None) -> None:
     """Mark what a cancelled run left with its first and last finished slice; a whole result gets no mark."""
     if slice_range is not None:

@@ -48,8 +48,9 @@ def map_range(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
 
 
 def largest_value(node: slicer.vtkMRMLVolumeNode) -> float:
-    """The largest value of the map, or the upper end of its range where that is larger."""
-    return max(map_range(node)[1], float(node.GetImageData().GetScalarRange()[1]))
+    """The largest value of the map, or the upper end of its range where that is larger, or the map is empty."""
+    image = node.GetImageData()  # None while a sequence stands at a frame without a result
+    return max(map_range(node)[1], float(image.GetScalarRange()[1]) if image else 0.0)
 
 
 def set_colours(node: slicer.vtkMRMLVolumeNode, colours: slicer.vtkMRMLColorNode) -> None:

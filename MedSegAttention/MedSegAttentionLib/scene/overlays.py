@@ -19,6 +19,7 @@ from .nodes import (
     MAP_ATTRIBUTE,
     PROVENANCE_ATTRIBUTE,
     follow,
+    is_overlay,
     nodes_of_class,
     provenance_of,
     set_provenance,
@@ -94,11 +95,6 @@ def overlays_of(
         and node.GetNodeReference(VOLUME_ROLE) is volume_node
         and (run in (None, node.GetAttribute(PROVENANCE_ATTRIBUTE)) or "attention_row" in provenance_of(node))
     ]
-
-
-def is_overlay(node: slicer.vtkMRMLNode | None) -> bool:
-    """Whether a node is an attention map that this package wrote."""
-    return node is not None and node.GetAttribute(MAP_ATTRIBUTE) is not None
 
 
 def slice_views(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompositeNode]:

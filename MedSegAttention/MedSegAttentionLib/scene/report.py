@@ -9,7 +9,7 @@ import slicer
 
 from .exports import label_map, reference_volume
 from .measure import SegmentationMeasure, measure
-from .nodes import MAP_ATTRIBUTE, PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, nodes_of_class, provenance_of
+from .nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
 from .pictures import draw_figure, font, save_picture
 from .result_figure import result_panels
 
@@ -62,7 +62,7 @@ def overlay_of(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkM
     """The first attention map of the run that made the segmentation, or None."""
     run = segmentation_node.GetAttribute(PROVENANCE_ATTRIBUTE)
     for node in nodes_of_class(segmentation_node.GetScene(), "vtkMRMLScalarVolumeNode"):
-        if run and node.GetAttribute(MAP_ATTRIBUTE) and node.GetAttribute(PROVENANCE_ATTRIBUTE) == run:
+        if run and is_overlay(node) and node.GetAttribute(PROVENANCE_ATTRIBUTE) == run:
             return node
     return None
 
@@ -137,13 +137,13 @@ class _Page:
     def gap(self, pixels: int) -> None:
         self._top += pixels
 
-    def line(self, text: str, size: int, colour: str = DARK, left: int = EDGE) -> None:
+    def line(self, text: str, size: int, colour: str = DARK) -> None:
         """One line; longer text is written smaller."""
-        room = PAGE_WIDTH - EDGE - left
+        room = PAGE_WIDTH - 2 * EDGE
         while size > 10 and self._draw.textlength(text, font=font(size)) > room:
             size -= 1
         if self._takes(size):
-            self._draw.text((left, self._top), text, fill=colour, font=font(size))
+            self._draw.text((EDGE, self._top), text, fill=colour, font=font(size))
             self._top += round(1.45 * size)
 
     def paragraph(self, text: str, colour: str = DARK, size: int = 18) -> None:
@@ -188,5 +188,6 @@ class _Page:
             return False
         if self._top + 1.45 * size > PAGE_HEIGHT - EDGE:
             self._full = True
-            self._draw.text((EDGE, PAGE_HEIGHT - EDGE + 8), "(more in the JSON file)", fill=GREY, font=font(18))
+            rest = "(the rest is in the provenance of the result)"
+            self._draw.text((EDGE, PAGE_HEIGHT - EDGE + 8), rest, fill=GREY, font=font(18))
         return not self._full

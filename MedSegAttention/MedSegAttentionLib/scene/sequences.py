@@ -11,7 +11,7 @@ import slicer
 from ..data.errors import Cancelled, InputError
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
-from .nodes import MAP_ATTRIBUTE, follow, nodes_of_class, set_provenance, unchanged_after, unchanged_on_error
+from .nodes import follow, is_overlay, nodes_of_class, set_provenance, unchanged_after, unchanged_on_error
 from .overlay_display import set_default_display
 from .overlays import say_what_it_is, show_overlay
 from .volumes import volume_image
@@ -56,7 +56,7 @@ def frame_images(sequence: slicer.vtkMRMLSequenceNode) -> list[VolumeImage]:
     place = browser.GetProxyNode(sequence) if browser else None
     if place is None:
         place = slicer.vtkMRMLScalarVolumeNode()  # in no scene: no transform, no modality
-    if any(node.GetAttribute(MAP_ATTRIBUTE) is not None for node in (place, *frames)):
+    if any(is_overlay(node) for node in (place, *frames)):
         raise InputError(
             f"'{sequence.GetName()}' holds attention maps; expected images. Choose the sequence they were made of."
         )
@@ -70,9 +70,11 @@ def sequence_of(node: slicer.vtkMRMLNode | None) -> slicer.vtkMRMLSequenceNode:
     """The sequence itself, or the one whose frames a volume of the scene shows.
 
     Raises:
-        InputError: it shows none.
+        InputError: it shows none, or is in no scene.
     """
     if isinstance(node, slicer.vtkMRMLSequenceNode):
+        if node.GetScene() is None:
+            raise InputError(f"sequence '{node.GetName()}' is in no scene, perhaps as one was closed. Load it again.")
         return node
     scene = node.GetScene() if node is not None else None
     for browser in nodes_of_class(scene, "vtkMRMLSequenceBrowserNode") if scene else []:
@@ -135,7 +137,7 @@ def _browser_for(
 def _proxy(
     browser: slicer.vtkMRMLSequenceBrowserNode, sequence: slicer.vtkMRMLSequenceNode
 ) -> slicer.vtkMRMLDisplayableNode:
-    """The node that shows the present frame of ``sequence``; the application would make it too, but later."""
+    """The node that shows the present frame of ``sequence``, or its last; the application would make it later."""
     proxy = browser.GetProxyNode(sequence)
     if proxy is None:
         present = min(max(browser.GetSelectedItemNumber(), 0), sequence.GetNumberOfDataNodes() - 1)

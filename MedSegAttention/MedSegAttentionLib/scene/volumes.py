@@ -9,7 +9,7 @@ import vtk
 from ..data.errors import InputError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 from .arrays import from_vtk, image_array, image_data, to_vtk
-from .nodes import MAP_ATTRIBUTE, nodes_of_class, world_from_local
+from .nodes import is_overlay, nodes_of_class, world_from_local
 
 
 def volume_image(node: slicer.vtkMRMLVolumeNode, place: slicer.vtkMRMLVolumeNode | None = None) -> VolumeImage:
@@ -41,8 +41,10 @@ def volume_image(node: slicer.vtkMRMLVolumeNode, place: slicer.vtkMRMLVolumeNode
 
 
 def input_image(node: slicer.vtkMRMLVolumeNode) -> VolumeImage:
-    """:func:`volume_image` of what a run may take; raises :class:`InputError` for an attention map, too."""
-    if isinstance(node, slicer.vtkMRMLNode) and node.GetAttribute(MAP_ATTRIBUTE) is not None:
+    """:func:`volume_image` of what a run may take; raises :class:`InputError` for what is in no scene or a map, too."""
+    if isinstance(node, slicer.vtkMRMLVolumeNode) and node.GetScene() is None:
+        raise InputError(f"volume '{node.GetName()}' is in no scene, perhaps as one was closed. Load it again.")
+    if isinstance(node, slicer.vtkMRMLNode) and is_overlay(node):
         raise InputError(f"'{node.GetName()}' is an attention map; expected an image. Choose the one it was made from.")
     return volume_image(node)
 
@@ -105,7 +107,7 @@ def input_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLVolumeNode]:
 
 
 def _is_input(node: slicer.vtkMRMLVolumeNode) -> bool:
-    return not isinstance(node, slicer.vtkMRMLLabelMapVolumeNode) and node.GetAttribute(MAP_ATTRIBUTE) is None
+    return not isinstance(node, slicer.vtkMRMLLabelMapVolumeNode) and not is_overlay(node)
 
 
 def _modality(node: slicer.vtkMRMLVolumeNode) -> str | None:

@@ -196,18 +196,6 @@ class FakeRun:
         return self._outcome
 
 
-def scene_content(scene: slicer.vtkMRMLScene) -> dict[str, Any]:
-    """What a failed run must leave alone: nodes, hierarchy items, what the slice views show."""
-    nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
-    views = [node for node in nodes if node.IsA("vtkMRMLSliceCompositeNode")]
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    return {
-        "nodes": sorted(node.GetID() for node in nodes),
-        "items": hierarchy.GetNumberOfItems(),
-        "views": [(view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) for view in views],
-    }
-
-
 def nodes_of(scene: slicer.vtkMRMLScene, class_name: str) -> list[slicer.vtkMRMLNode]:
     return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
 
