@@ -119,6 +119,14 @@ def test_card_page_and_readme_quote_what_was_measured(checkpoint):
             assert f"{name} {figures['dice']:.3f}" in page
 
 
+@pytest.mark.parametrize("task", ["skin", "polyp"])
+def test_segments_stand_out_from_photographs_of_skin_and_mucosa(task):
+    """Which are red before all: Slicer's own colours of organs cannot be seen there."""
+    for label in (label for card in list_checkpoints() if card.task == task for label in card.labels):
+        red, green, blue = label.colour
+        assert green > 1.5 * max(red, blue)
+
+
 def test_a_model_card_names_a_class_that_no_test_case_shows():
     path = find_checkpoint("abdomen-ct-klo-net") / CARD_FILE
     card = json.loads(path.read_text(encoding="utf-8"))["medsegattention"]
