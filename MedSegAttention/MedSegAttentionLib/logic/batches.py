@@ -144,8 +144,9 @@ class BatchLogic(RunLogic):
         request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
         sequenceNode = sequence_of(sequenceNode)
         frames, results = frame_images(sequenceNode), []
-        for frame in frames:
-            request.check(frame)
+        with slicer.util.WaitCursor():  # some milliseconds a frame
+            for frame in frames:
+                request.check(frame)
         for number, frame in enumerate(frames):
 
             def tell(finished: RunProgress, name: str = frame.name, index: int = number) -> None:

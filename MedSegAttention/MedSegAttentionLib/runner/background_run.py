@@ -212,16 +212,16 @@ class BackgroundRun:
     def _events_of(self, worker: WorkerProcess) -> Iterator[dict[str, Any]]:
         """Events as they come; ends the worker where it hangs."""
         # Counted in short waits, so that a program that stood still meanwhile does not blame the worker.
-        silent, patience = 0.0, self._runner.patience.silence
+        silent, discarded, patience = 0.0, False, self._runner.patience
         try:
             while True:
                 event = worker.next_event(TICK_SECONDS)
                 silent = 0.0 if event else silent + TICK_SECONDS
-                if self._cancelled == "discard" and patience != self._runner.patience.stop:
-                    silent, patience = 0.0, self._runner.patience.stop
+                if self._cancelled == "discard" and not discarded:
+                    silent, discarded = 0.0, True
                 if event:
                     yield event
-                elif silent >= patience:
+                elif silent >= (patience.stop if discarded else patience.silence):
                     raise RunError(
                         f"the worker process has not answered for {silent:.0f} seconds and was ended. Run again; if it "
                         "hangs again, choose device cpu, or look at the details.",
