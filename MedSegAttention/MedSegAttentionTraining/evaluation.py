@@ -33,7 +33,7 @@ from . import averaging
 from .averaging import Averages, interval
 from .cases import DataFolder, read_case, read_folder
 from .config import read_config
-from .loop import split_cases
+from .loop import parts_of
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 
 logger = logging.getLogger(__name__)
@@ -205,7 +205,11 @@ def _chosen_cases(
         raise UsageError(f"split '{split}' needs --config FILE, the training configuration that keeps cases aside.")
     settings = read_config(config)
     training = read_folder(folder, "train" if splits else None, splits)
-    fitted, selection = split_cases(training, settings.validation_share, settings.seed, settings.selection)
+    ((fitted, selection),) = parts_of([training], settings)
+    if split == "selection" and not selection.cases:
+        raise UsageError(
+            f"'{config}' keeps no case of '{folder}' aside (training_only); expected another split or data."
+        )
     return selection if split == "selection" else fitted
 
 

@@ -30,7 +30,7 @@ from .averaging import interval
 from .calibration import BINS, REGIONS, bin_table, calibration, fit_temperature
 from .cases import Case, DataFolder, read_case, read_folder
 from .config import read_config
-from .loop import split_cases
+from .loop import parts_of
 
 BAND = 5.0
 """How far from a boundary of the reference or of what was found its region reaches: mm, or pixels of the canvas."""
@@ -97,7 +97,7 @@ def measure_reliability(
             f"'{card.id}' has the classes {names}, its training configuration {settings.classes} and '{test.path}' "
             f"{sorted(test.labels)}; expected the same in all. Give its configuration by --config, or other data."
         )
-    _, selection = split_cases(train, settings.validation_share, settings.seed, settings.selection)
+    ((_, selection),) = parts_of([train], settings)
     predictor = Predictor(loaded.network, device, None, ONE_PIECE * int(card.fit["size"]))
     used = [_some(part, limit) for part in (selection, test)]
 

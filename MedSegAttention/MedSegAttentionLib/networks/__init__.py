@@ -13,6 +13,7 @@ NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "csp-unet": ("klo_net", "KLONet", {"attention": False}),
     "knn-unet": ("klo_net", "KLONet", {"csp": False}),
     "klo-net": ("klo_net", "KLONet", {}),
+    "klo-lite": ("klo_lite", "KLOLite", {}),
     "km-unet": ("km_unet", "KMUNet", {}),
     "vm-unet": ("vm_unet", "VMUNet", {}),
     "vmkla-unet": ("vmkla_unet", "VMKLAUNet", {}),
