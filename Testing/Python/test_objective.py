@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from MedSegAttentionLib.networks.contract import SegmentationOutput
-from MedSegAttentionTraining.config import TrainingConfig
-from MedSegAttentionTraining.objective import Objective
+from MedSegAttentionTraining.fitting.config import TrainingConfig
+from MedSegAttentionTraining.fitting.objective import Objective
 
 
 class Fixed(nn.Module):

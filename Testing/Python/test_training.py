@@ -16,10 +16,10 @@ from monai.utils import set_determinism
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionTraining.augmentation import training_transform
-from MedSegAttentionTraining.cases import read_folder
-from MedSegAttentionTraining.config import read_config
-from MedSegAttentionTraining.loop import Options, Trainer, split_cases
+from MedSegAttentionTraining.data.augmentation import training_transform
+from MedSegAttentionTraining.data.cases import read_folder
+from MedSegAttentionTraining.fitting.config import read_config
+from MedSegAttentionTraining.fitting.loop import Options, Trainer, split_cases
 
 TRAINING = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining"
 CONFIGS, CARDS = TRAINING / "configs", TRAINING / "cards"
