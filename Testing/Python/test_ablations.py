@@ -16,15 +16,15 @@ from monai.utils import set_determinism
 
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.networks import build_network
-from MedSegAttentionTraining import loop
 from MedSegAttentionTraining.ablations import running
 from MedSegAttentionTraining.ablations.definitions import ABLATIONS, Ablation, Row
 from MedSegAttentionTraining.ablations.peers import build
 from MedSegAttentionTraining.ablations.report import COLUMNS, page_text, read_runs, write_page
-from MedSegAttentionTraining.cases import DataFolder, read_folder
-from MedSegAttentionTraining.config import Stage
-from MedSegAttentionTraining.loop import Options
-from MedSegAttentionTraining.results import ABLATION_RESULTS
+from MedSegAttentionTraining.data.cases import DataFolder, read_folder
+from MedSegAttentionTraining.fitting import loop
+from MedSegAttentionTraining.fitting.config import Stage
+from MedSegAttentionTraining.fitting.loop import Options
+from MedSegAttentionTraining.publishing.results import ABLATION_RESULTS
 
 torch.set_num_threads(1)
 ROWS = [(name, row) for name, ablation in ABLATIONS.items() for row in ablation.rows]

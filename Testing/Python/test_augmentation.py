@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from MedSegAttentionTraining.augmentation import Augmentation
-from MedSegAttentionTraining.config import read_config
+from MedSegAttentionTraining.data.augmentation import Augmentation
+from MedSegAttentionTraining.fitting.config import read_config
 
 CONFIGS = sorted(
     (Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining" / "configs").glob("*.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSegAttentionTraining.averaging import Averages, interval
+from MedSegAttentionTraining.measuring.averaging import Averages, interval
 
 
 def test_slices_and_pixels_are_averaged_each_by_its_rule():

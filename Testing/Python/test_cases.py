@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionTraining.cases import read_case, read_folder
+from MedSegAttentionTraining.data.cases import read_case, read_folder
 
 LABELS = {"background": 0, "Liver": 1, "kidneys": [2, 3], "spleen": 4}
 

@@ -15,10 +15,10 @@ from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, UsageError
 from MedSegAttentionLib.data.result import AttentionVolume, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
-from MedSegAttentionTraining.cases import read_case, read_folder
-from MedSegAttentionTraining.curves import draw_learning_curve
-from MedSegAttentionTraining.evaluation import evaluate
-from MedSegAttentionTraining.metrics import FIGURES
+from MedSegAttentionTraining.data.cases import read_case, read_folder
+from MedSegAttentionTraining.fitting.curves import draw_learning_curve
+from MedSegAttentionTraining.measuring.evaluation import evaluate
+from MedSegAttentionTraining.measuring.metrics import FIGURES
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CODE = ["SCT", "123037004", "Anatomical structure"]

@@ -18,8 +18,8 @@ from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.networks.contract import SegmentationOutput
 from MedSegAttentionLib.runner.background import BackgroundRunner
 from MedSegAttentionLib.runner.in_process import run
-from MedSegAttentionTraining.bundle import flips_trained_on
-from MedSegAttentionTraining.config import read_config
+from MedSegAttentionTraining.fitting.config import read_config
+from MedSegAttentionTraining.publishing.bundle import flips_trained_on
 from oracle import ThresholdNetwork, checkpoint_of
 from small_checkpoint import write_checkpoint
 

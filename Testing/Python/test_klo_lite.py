@@ -17,7 +17,7 @@ from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.networks.contract import in_picture
 from MedSegAttentionLib.networks.layers.efficientnet_lite import WIDTHS, efficientnet_lite0
-from MedSegAttentionTraining import pretrained
+from MedSegAttentionTraining.fitting import pretrained
 
 torch.set_num_threads(1)
 

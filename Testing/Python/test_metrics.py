@@ -7,7 +7,7 @@ import pytest
 from monai.metrics import compute_hausdorff_distance
 from torch import from_numpy
 
-from MedSegAttentionTraining.metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
+from MedSegAttentionTraining.measuring.metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 
 ONE = {"liver": 1}
 

@@ -12,7 +12,7 @@ from MedSegAttentionLib.networks import NETWORKS, build_network
 from MedSegAttentionLib.networks.layers import dynamic_knn_attention as module
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionLib.networks.layers.nearest import nearest_mask, nearest_of_many
-from MedSegAttentionTraining.complexity import measure_complexity, vanilla_unet
+from MedSegAttentionTraining.measuring.complexity import measure_complexity, vanilla_unet
 
 torch.set_num_threads(1)
 NAMES = sorted(NETWORKS)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from MedSegAttentionLib.networks.contract import SegmentationOutput
-from MedSegAttentionTraining.config import TrainingConfig
-from MedSegAttentionTraining.objective import Objective, StructureLoss
+from MedSegAttentionTraining.fitting.config import TrainingConfig
+from MedSegAttentionTraining.fitting.objective import Objective, StructureLoss
 
 
 class Fixed(nn.Module):

@@ -21,8 +21,8 @@ from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.errors import DependencyError, InputError, MedSegAttentionError
 from MedSegAttentionLib.networks import NETWORKS, build_network, setr_conv, setr_cvt
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
-from MedSegAttentionTraining import onnx_export
-from MedSegAttentionTraining.onnx_export import export_checkpoint, export_onnx
+from MedSegAttentionTraining.publishing import onnx_export
+from MedSegAttentionTraining.publishing.onnx_export import export_checkpoint, export_onnx
 from small_checkpoint import MAPS, SIZE, read_card_values, write_checkpoint
 
 torch.set_num_threads(1)

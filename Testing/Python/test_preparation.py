@@ -14,11 +14,11 @@ from PIL import Image
 import official_layouts as layouts
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.errors import InputError, UsageError
-from MedSegAttentionTraining.cases import read_case, read_folder
-from MedSegAttentionTraining.preparation.pictures import sequence_of
-from MedSegAttentionTraining.preparation.sources import SOURCES
-from MedSegAttentionTraining.preparation.uw_madison import decode_runs
-from MedSegAttentionTraining.preparation.writing import FINDERS, prepare
+from MedSegAttentionTraining.data.cases import read_case, read_folder
+from MedSegAttentionTraining.data.preparation.pictures import sequence_of
+from MedSegAttentionTraining.data.preparation.sources import SOURCES
+from MedSegAttentionTraining.data.preparation.uw_madison import decode_runs
+from MedSegAttentionTraining.data.preparation.writing import FINDERS, prepare
 
 DOCS = Path(__file__).resolve().parents[2] / "Resources" / "docs" / "data.md"
 COUNTS = {

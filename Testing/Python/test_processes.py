@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from MedSegAttentionLib.data.errors import UsageError
-from MedSegAttentionTraining.processes import Processes, SharedSampler, training_processes
+from MedSegAttentionTraining.fitting.processes import Processes, SharedSampler, training_processes
 
 HERE = Path(__file__).parent
 

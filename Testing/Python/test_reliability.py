@@ -14,10 +14,15 @@ import torch
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints.card_file import read_card
 from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
-from MedSegAttentionTraining.calibration import bin_table, calibration, expected_calibration_error, fit_temperature
-from MedSegAttentionTraining.reliability import Batch, boundary_distance, correlations, measure_case
-from MedSegAttentionTraining.reliability_report import PAIRS, tau_answer, write_pages
-from MedSegAttentionTraining.results import ABLATION_RESULTS
+from MedSegAttentionTraining.measuring.calibration import (
+    bin_table,
+    calibration,
+    expected_calibration_error,
+    fit_temperature,
+)
+from MedSegAttentionTraining.measuring.reliability import Batch, boundary_distance, correlations, measure_case
+from MedSegAttentionTraining.publishing.reliability_report import PAIRS, tau_answer, write_pages
+from MedSegAttentionTraining.publishing.results import ABLATION_RESULTS
 from small_checkpoint import SIZE, THRESHOLDS, two_classes, write_checkpoint
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionTraining.results import BEGIN, END, PAGES, fitted_table, measured_table, with_results, write_results
+from MedSegAttentionTraining.publishing.results import (
+    BEGIN,
+    END,
+    PAGES,
+    fitted_table,
+    measured_table,
+    with_results,
+    write_results,
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

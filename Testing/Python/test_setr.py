@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.networks.layers.key_value_attention import ATTENTIONS
 from MedSegAttentionLib.networks.setr_conv import StandardisedConv2d, group_norm
-from MedSegAttentionTraining.complexity import measure_complexity
-from MedSegAttentionTraining.key_value_savings import CASES, savings_table
+from MedSegAttentionTraining.measuring.complexity import measure_complexity
+from MedSegAttentionTraining.measuring.key_value_savings import CASES, savings_table
 
 torch.set_num_threads(1)
 NAMES = ["setr", "setr-conv", "setr-cvt"]

@@ -20,9 +20,9 @@ from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.card import default_checkpoints
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.runner.in_process import RunSettings, run
-from MedSegAttentionTraining.bundle import model_card
-from MedSegAttentionTraining.cases import read_case, read_folder
-from MedSegAttentionTraining.results import data_name
+from MedSegAttentionTraining.data.cases import read_case, read_folder
+from MedSegAttentionTraining.publishing.bundle import model_card
+from MedSegAttentionTraining.publishing.results import data_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "Resources" / "results"

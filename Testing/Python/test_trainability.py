@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from MedSegAttentionLib.networks import NETWORKS, build_network
-from MedSegAttentionTraining.cases import read_folder
-from MedSegAttentionTraining.slices import fitted_slices
+from MedSegAttentionTraining.data.cases import read_folder
+from MedSegAttentionTraining.data.slices import fitted_slices
 
 torch.set_num_threads(1)
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "skin" / "isic2017_train"

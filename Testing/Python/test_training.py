@@ -17,9 +17,9 @@ from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks import build_network
-from MedSegAttentionTraining.cases import read_folder
-from MedSegAttentionTraining.config import read_config
-from MedSegAttentionTraining.loop import Options, Trainer, balanced, parts_of, split_cases
+from MedSegAttentionTraining.data.cases import read_folder
+from MedSegAttentionTraining.fitting.config import read_config
+from MedSegAttentionTraining.fitting.loop import Options, Trainer, balanced, parts_of, split_cases
 
 TRAINING = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining"
 CONFIGS, CARDS = TRAINING / "configs", TRAINING / "cards"

@@ -9,8 +9,8 @@ from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.networks import NETWORKS, build_network
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionLib.networks.layers.selective_scan import selective_scan
-from MedSegAttentionTraining import mechanisms, zoo
-from MedSegAttentionTraining.complexity import Complexity, measure_complexity
+from MedSegAttentionTraining.measuring import mechanisms, zoo
+from MedSegAttentionTraining.measuring.complexity import Complexity, measure_complexity
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from MedSegAttentionLib.__main__ import main
-from MedSegAttentionTraining import loop, processes
+from MedSegAttentionTraining.fitting import loop, processes
 
 config, data, output = sys.argv[1:]
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from ..config import Stage, TrainingConfig
+from ..fitting.config import Stage, TrainingConfig
 
 
 @dataclass(frozen=True)

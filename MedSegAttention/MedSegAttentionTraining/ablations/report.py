@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from ..averaging import THIRDS
+from ..measuring.averaging import THIRDS
 from .definitions import Ablation, Row
 
 if TYPE_CHECKING:

@@ -28,14 +28,14 @@ from MedSegAttentionLib.inference.engine import SegmentationRun
 from MedSegAttentionLib.inference.prediction import folded
 from MedSegAttentionLib.inference.settings import RunSettings
 
-from ..averaging import THIRDS, Averages
-from ..cases import DataFolder
-from ..complexity import measure_complexity
-from ..config import TrainingConfig
-from ..evaluation import score_cases
-from ..loop import Options, Trainer
-from ..measuring import seconds_in_turn
-from ..metrics import mean_figures
+from ..data.cases import DataFolder
+from ..fitting.config import TrainingConfig
+from ..fitting.loop import Options, Trainer
+from ..measuring.averaging import THIRDS, Averages
+from ..measuring.complexity import measure_complexity
+from ..measuring.evaluation import score_cases
+from ..measuring.metrics import mean_figures
+from ..measuring.timing import seconds_in_turn
 from .definitions import Ablation
 from .peers import build
 from .report import COLUMNS, finished_runs

@@ -30,10 +30,10 @@ def _add_complexity(commands: argparse._SubParsersAction) -> None:
 def _complexity(arguments: argparse.Namespace) -> int:
     from MedSegAttentionLib.networks import NETWORKS
 
-    from ..zoo import complexity_table
+    from ..measuring.zoo import complexity_table
 
     if arguments.kv_savings:
-        from ..key_value_savings import savings_table
+        from ..measuring.key_value_savings import savings_table
 
         logger.info(savings_table())
         return 0
@@ -73,22 +73,22 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         raise UsageError(f"benchmark {arguments.what} does not take {', '.join(unused)}; leave it out.")
     size, rounds = arguments.size or 256, {"rounds": arguments.rounds} if arguments.rounds else {}
     if arguments.what == "scan":
-        from ..mechanisms import scan_table
+        from ..measuring.mechanisms import scan_table
 
         logger.info(scan_table(size=size, **rounds))
     elif arguments.what == "attention":
-        from ..mechanisms import attention_table
+        from ..measuring.mechanisms import attention_table
 
         logger.info(attention_table(**rounds))
     elif arguments.what == "zoo":
-        from ..zoo import page
+        from ..measuring.zoo import page
 
         text = page(size, **rounds)
         if arguments.output:
             arguments.output.write_text(text, encoding="utf-8")
         logger.info(text)
     else:
-        from ..benchmark import benchmark_table, run_table
+        from ..measuring.benchmark import benchmark_table, run_table
 
         device = arguments.device or "cpu"
         logger.info(benchmark_table(size, device=device, **rounds))
@@ -122,7 +122,7 @@ def _add_ablate(commands: argparse._SubParsersAction) -> None:
 def _ablate(arguments: argparse.Namespace) -> int:
     from ..ablations.definitions import ABLATIONS
     from ..ablations.report import write_page
-    from ..results import ABLATION_RESULTS
+    from ..publishing.results import ABLATION_RESULTS
 
     names = arguments.name or list(ABLATIONS)
     if unknown := sorted(set(names) - set(ABLATIONS)):
@@ -142,8 +142,8 @@ def _ablate(arguments: argparse.Namespace) -> int:
 def _run_ablation(name: str, results: Path, arguments: argparse.Namespace) -> None:
     from ..ablations.definitions import ABLATIONS
     from ..ablations.running import run_ablation
-    from ..cases import read_folder
-    from ..loop import Options
+    from ..data.cases import read_folder
+    from ..fitting.loop import Options
 
     data = read_folder(arguments.data, "train" if arguments.splits else None, arguments.splits)
     options = Options(arguments.device, arguments.threads, arguments.bf16, arguments.steps)

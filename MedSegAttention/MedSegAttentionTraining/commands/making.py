@@ -37,8 +37,8 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from ..preparation.sources import describe
-    from ..preparation.writing import prepare
+    from ..data.preparation.sources import describe
+    from ..data.preparation.writing import prepare
 
     if arguments.list:
         logger.info(describe())
@@ -64,10 +64,10 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from ..cases import read_folder
-    from ..config import read_config
-    from ..loop import Options, Trainer
-    from ..processes import training_processes
+    from ..data.cases import read_folder
+    from ..fitting.config import read_config
+    from ..fitting.loop import Options, Trainer
+    from ..fitting.processes import training_processes
 
     config = read_config(arguments.config)
     split = "train" if arguments.splits else None
@@ -105,8 +105,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.format == "onnx":
         return _export_onnx(arguments)
-    from ..bundle import Training, write_bundle
-    from ..config import read_config
+    from ..fitting.config import read_config
+    from ..publishing.bundle import Training, write_bundle
 
     if arguments.weights is None or arguments.attention is not None:
         raise UsageError("a bundle is made of CONFIG and --weights FILE; --attention goes with --format onnx.")
@@ -120,7 +120,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _export_onnx(arguments: argparse.Namespace) -> int:
-    from ..onnx_export import export_checkpoint
+    from ..publishing.onnx_export import export_checkpoint
 
     if arguments.weights or arguments.metrics or arguments.card:
         raise UsageError(

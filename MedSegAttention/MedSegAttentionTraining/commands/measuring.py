@@ -41,7 +41,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from ..evaluation import evaluate
+    from ..measuring.evaluation import evaluate
 
     report = evaluate(
         arguments.checkpoint,
@@ -80,9 +80,9 @@ def _add_reliability(commands: argparse._SubParsersAction) -> None:
 
 
 def _reliability(arguments: argparse.Namespace) -> int:
-    from ..reliability import measure_reliability
-    from ..reliability_report import write_pages, write_report
-    from ..results import ABLATION_RESULTS
+    from ..measuring.reliability import measure_reliability
+    from ..publishing.reliability_report import write_pages, write_report
+    from ..publishing.results import ABLATION_RESULTS
 
     wanted = (arguments.checkpoint, arguments.data, arguments.splits)
     if any(wanted) and not all(wanted):
@@ -98,7 +98,7 @@ def _reliability(arguments: argparse.Namespace) -> int:
 
 
 def _results(_arguments: argparse.Namespace) -> int:
-    from ..results import PAGES, write_results
+    from ..publishing.results import PAGES, write_results
 
     for page, table in PAGES.items():
         write_results(page, table)

@@ -16,7 +16,7 @@ from torch import nn
 from MedSegAttentionLib.networks import build_network
 
 from .complexity import Complexity, measure_complexity
-from .measuring import peak_since, ratio, seconds_in_turn
+from .timing import peak_since, ratio, seconds_in_turn
 
 SIZE, ROUNDS = 256, 3
 SETRS = ("setr", "setr-conv", "setr-cvt")
@@ -128,7 +128,8 @@ def measure_all(size: int = SIZE, rounds: int = ROUNDS) -> list[Measured]:
     for number in range(len(CASES)):
         code = (
             f"import sys; sys.path[:0] = {sys.path!r}; import json, torch; from dataclasses import asdict; "
-            f"from MedSegAttentionTraining.zoo import measure; torch.set_num_threads({torch.get_num_threads()}); "
+            "from MedSegAttentionTraining.measuring.zoo import measure; "
+            f"torch.set_num_threads({torch.get_num_threads()}); "
             f"print(json.dumps(asdict(measure({number}, {size}, {rounds}))))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

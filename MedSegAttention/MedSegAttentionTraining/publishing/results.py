@@ -14,7 +14,7 @@ from typing import Any
 
 from MedSegAttentionLib.data.errors import InputError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "Resources" / "results"
 ABLATION_RESULTS = REPOSITORY / "Resources" / "docs" / "results"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -136,7 +136,7 @@ def _dice(report: dict[str, Any]) -> str:
 
 
 def _other_average(report: dict[str, Any], rule: str) -> str:
-    """Mean over the classes of the Dice by another rule of :mod:`.averaging`."""
+    """Mean over the classes of the Dice by another rule of ``measuring.averaging``."""
     classes = report.get("averages", {}).get(rule, {}).values()
     known = [figures["dice"] for figures in classes if figures["dice"] is not None]
     return f"{sum(known) / len(known):.3f}" if known else ""

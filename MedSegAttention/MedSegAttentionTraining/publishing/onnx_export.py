@@ -41,7 +41,7 @@ from MedSegAttentionLib.inference.prediction import folded
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 
-from .measuring import seconds_in_turn
+from ..measuring.timing import seconds_in_turn
 
 OPSET = 18
 TOLERANCE = 1e-4

@@ -23,14 +23,14 @@ from tqdm import tqdm
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks import build_network
 
-from .augmentation import Augmentation
-from .cases import DataFolder
+from ..data.augmentation import Augmentation
+from ..data.cases import DataFolder
+from ..data.slices import fitted_slices
 from .config import TrainingConfig
 from .curves import draw_learning_curve
 from .objective import Objective
 from .pretrained import load_pretrained
 from .processes import Processes, SharedSampler
-from .slices import fitted_slices
 
 logger = logging.getLogger(__name__)
 LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best", "tau_mean", "seconds")

@@ -26,11 +26,11 @@ from MedSegAttentionLib.inference.prediction import Predictor
 from MedSegAttentionLib.inference.preparation import channels_first, prepare
 from MedSegAttentionLib.inference.settings import RunSettings
 
+from ..data.cases import Case, DataFolder, read_case, read_folder
+from ..fitting.config import read_config
+from ..fitting.loop import parts_of
 from .averaging import interval
 from .calibration import BINS, REGIONS, bin_table, calibration, fit_temperature
-from .cases import Case, DataFolder, read_case, read_folder
-from .config import read_config
-from .loop import parts_of
 
 BAND = 5.0
 """How far from a boundary of the reference or of what was found its region reaches: mm, or pixels of the canvas."""
@@ -74,7 +74,7 @@ def measure_reliability(
 
     Args:
         checkpoint: ID or folder.
-        data_folder: see :mod:`.cases`; its training cases must be those the checkpoint was trained with.
+        data_folder: see ``data.cases``; its training cases must be those the checkpoint was trained with.
         splits: CSV file with the splits train and test of the folder.
         config: of the training, which says which training cases were kept aside; None takes the one of the same name.
         limit: most cases of either part, evenly spread over their names; None takes all.
@@ -89,7 +89,7 @@ def measure_reliability(
     """
     loaded = load_checkpoint(find_checkpoint(checkpoint))
     card = loaded.card
-    settings = read_config(config or Path(__file__).parent / "configs" / f"{card.id}.json")
+    settings = read_config(config or Path(__file__).parents[1] / "configs" / f"{card.id}.json")
     train, test = (read_folder(data_folder, split, splits) for split in ("train", "test"))
     names = [label.name for label in card.labels]
     if settings.classes != names or not {name.lower() for name in names} <= set(test.labels):

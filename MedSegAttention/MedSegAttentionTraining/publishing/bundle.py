@@ -18,10 +18,10 @@ from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
 from MedSegAttentionLib.data.card import FLIPS, Card
 from MedSegAttentionLib.data.errors import InputError
 
-from .config import TrainingConfig
+from ..fitting.config import TrainingConfig
 from .results import data_name, report_name
 
-CARDS = Path(__file__).parent / "cards"
+CARDS = Path(__file__).parents[1] / "cards"
 RESEARCH_ONLY = "For research only. Not a medical device: not for diagnosis, treatment or any other clinical use."
 
 

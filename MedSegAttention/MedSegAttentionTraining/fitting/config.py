@@ -29,7 +29,7 @@ class TrainingConfig:
         in_channels: 1 for grey, 3 for colour.
         intensity: see :func:`~MedSegAttentionLib.inference.intensity.measure`.
         stages: resolutions, in order; the last one is what the checkpoint is used with.
-        augmentation: see :func:`~.augmentation.training_transform`.
+        augmentation: see :class:`~MedSegAttentionTraining.data.augmentation.Augmentation`.
         epoch_slices: slices drawn in an epoch, those without any class ``background_weight`` times as often.
         validation_share: share of the training cases kept aside to select the best epoch.
         training_only: folders (last part of the path) of which no case is kept aside.

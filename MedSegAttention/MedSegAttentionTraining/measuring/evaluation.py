@@ -29,11 +29,11 @@ from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 
+from ..data.cases import DataFolder, read_case, read_folder
+from ..fitting.config import read_config
+from ..fitting.loop import parts_of
 from . import averaging
 from .averaging import Averages, interval
-from .cases import DataFolder, read_case, read_folder
-from .config import read_config
-from .loop import parts_of
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def evaluate(
 
     Args:
         checkpoint: ID, folder or task; where a task leaves the choice to the modality, the first image decides for all.
-        data_folder: see :mod:`.cases`.
+        data_folder: see ``data.cases``.
         split: ``"train"``, ``"test"``, None for all cases, ``"selection"`` for the training cases that a training with
             ``config`` keeps aside, or ``"fitted"`` for those that it learns from.
         splits: CSV file that ``split`` refers to.

@@ -15,7 +15,7 @@ from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNA
 from MedSegAttentionLib.networks.layers.selective_scan import selective_scan
 
 from .complexity import scans_replaced
-from .measuring import ratio, seconds_in_turn
+from .timing import ratio, seconds_in_turn
 
 SCANS, CHANNELS, POSITIONS, STATES = 4, 64, 4096, 16
 ATTENTION_CHANNELS, ATTENTION_POSITIONS = 256, (1024, 4096)

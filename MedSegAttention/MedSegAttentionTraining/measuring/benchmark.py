@@ -19,7 +19,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.networks import build_network
 
 from .complexity import vanilla_unet
-from .measuring import ratio, seconds_in_turn
+from .timing import ratio, seconds_in_turn
 
 MEASURED = ("unet", "unet-vanilla", "csp-unet", "knn-unet", "klo-net", "klo-net-16")
 AROUND = ("read", "prepare", "slices", "assemble", "nodes")
@@ -44,8 +44,8 @@ def peak_memory_mb(name: str, size: int, device: str) -> float:
     """Peak memory of weights and one pass in a fresh process, MB: of the GPU, or what the process grows by."""
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}; import torch; "
-        "from MedSegAttentionTraining.benchmark import build; "
-        "from MedSegAttentionTraining.measuring import peak_since; "
+        "from MedSegAttentionTraining.measuring.benchmark import build; "
+        "from MedSegAttentionTraining.measuring.timing import peak_since; "
         f"peak = peak_since({device!r}); network = build({name!r}).to({device!r}); "
         "torch.inference_mode().__enter__(); "
         f"network(torch.zeros(1, 1, {size}, {size}, device={device!r})); print(peak())"

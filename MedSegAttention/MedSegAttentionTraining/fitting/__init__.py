@@ -1,0 +1,1 @@
+"""From slices to weights: the configuration, what is minimised, and the loop."""

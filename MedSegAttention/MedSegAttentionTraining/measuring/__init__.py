@@ -1,0 +1,1 @@
+"""What a checkpoint reaches on reference masks, and what a network costs."""
