@@ -80,7 +80,7 @@ class KLOLite(PictureNetwork):
         for part in (self.encoder, self.decoder):  # attention has drawn its own
             initialise_convolutions(part)
         for head in (*self.heads, *([] if self.presence is None else [self.presence])):
-            nn.init.trunc_normal_(head.weight, std=1e-2)  # nothing is certain at the start
+            nn.init.xavier_uniform_(head.weight)
             nn.init.zeros_(head.bias)
 
     def segment(self, x: Tensor, record: Record | None) -> Tensor:

@@ -98,6 +98,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export.add_argument(
         "--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate and reliability"
     )
+    export.add_argument("--bits", type=int, choices=(16, 8), default=16, help="bundle: of a stored weight (16)")
     export.add_argument("--attention", metavar="NAME,...|none", help="onnx: attention maps among the outputs (all)")
     export.set_defaults(run=_export)
 
@@ -114,7 +115,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if not arguments.weights.is_file():
         raise InputError(f"weights '{arguments.weights}' do not exist; expected best.safetensors of a training run.")
     training = Training(read_config(Path(arguments.source)), arguments.weights, reports)
-    card = write_bundle(training, arguments.output, arguments.card)
+    card = write_bundle(training, arguments.output, arguments.card, arguments.bits)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
     return 0
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 
 from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY, read_card
 from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
+from MedSegAttentionLib.checkpoints.quantisation import quantised
 from MedSegAttentionLib.data.card import FLIPS, Card
 from MedSegAttentionLib.data.errors import InputError
 
@@ -34,14 +35,15 @@ class Training:
     reports: list[dict[str, Any]]
 
 
-def write_bundle(training: Training, folder: Path, template: Path | None = None) -> Card:
-    """Write the checkpoint of ``training`` to ``folder`` and read it back. Weights are stored as float16.
+def write_bundle(training: Training, folder: Path, template: Path | None = None, bits: int = 16) -> Card:
+    """Write the checkpoint of ``training`` to ``folder`` and read it back.
 
     Args:
         training: what came out.
         folder: of the checkpoint; made when missing.
         template: JSON file with the texts of the card (what it segments, codes, training data, terms, limits); None
             takes ``cards/<checkpoint>.json``, true of the checkpoints that ship.
+        bits: of a stored weight: 16 (float16) or 8 (see :mod:`MedSegAttentionLib.checkpoints.quantisation`).
 
     Raises:
         InputError: no such file or no JSON, other classes than the configuration, or reports that do not belong to it.
@@ -56,7 +58,8 @@ def write_bundle(training: Training, folder: Path, template: Path | None = None)
             f"what '{config.checkpoint}' was trained on, and give it with --card."
         ) from error
     changelog = text.pop("changelog", {text["version"]: "first version"})
-    weights = save({name: _half(tensor) for name, tensor in sorted(load_file(training.weights).items())})
+    trained = load_file(training.weights)
+    weights = save(quantised(trained) if bits == 8 else {name: _half(trained[name]) for name in sorted(trained)})
     card = {
         "id": config.checkpoint,
         "task": config.task,
