@@ -70,6 +70,10 @@ class Card:
         metrics: measured figures by data set, of ``evaluate``; ``calibration`` among them is of ``reliability``.
         flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
             trained on. None where left and right tell organs apart.
+        presence: how a class is judged to be in a slice at all, ``{"weights": {feature: number}, "bias": number,
+            "thresholds": [one for each class], "measured": {...}}``, see :mod:`~..inference.presence`; a class whose
+            score lies below its threshold is left out of the slice. Empty: never.
+        temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
     """
@@ -97,6 +101,8 @@ class Card:
     weights_sha256: str
     metrics: dict[str, Any] = field(default_factory=dict)
     flips: tuple[str, ...] = ()
+    presence: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
     default: bool = False
 
     @property

@@ -71,7 +71,10 @@ def write_bundle(training: Training, folder: Path, template: Path | None = None,
         "fit": config.stages[-1].fit,
         **text,
         "flips": flips_trained_on(config),
-        "metrics": _metrics(training.reports, hashlib.sha256(weights).hexdigest()),
+        "metrics": _metrics(
+            [report for report in training.reports if "presence" not in report], hashlib.sha256(weights).hexdigest()
+        ),
+        **_fitted(training.reports, hashlib.sha256(weights).hexdigest()),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
     names = [label["name"] for label in card["labels"]]
@@ -120,6 +123,21 @@ def _metrics(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, An
             "ece_with_temperature": found["after"]["ece"],
         }
     return metrics
+
+
+def _fitted(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, Any]:
+    """Temperature and presence score from the report of ``calibrate``, if there is one.
+
+    Raises:
+        InputError: it is about other weights, or there are several.
+    """
+    found = [report for report in reports if "presence" in report]
+    if len(found) > 1 or any(report["weights_sha256"] != weights_sha256 for report in found):
+        raise InputError(
+            f"{len(found)} reports of calibrate, of the weights {[report['weights_sha256'][:8] for report in found]}; "
+            f"expected one about those to be written, {weights_sha256[:8]}. Calibrate the exported checkpoint again."
+        )
+    return {key: report[key] for report in found for key in ("temperature", "presence")}
 
 
 def _figures(report: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -216,6 +234,9 @@ def model_card(card: dict[str, Any]) -> str:
     ]
     lines += ["", "## Measured", ""]
     lines += [_metrics_line(name, figures) for name, figures in card["metrics"].items()] or ["Not measured yet."]
+    if presence := card.get("presence"):
+        lines += ["", "## Whether it is there at all", ""]
+        lines += [_presence_line(name, figures) for name, figures in presence["measured"].items()]
     lines += ["", "## Known limits", "", *(f"- {text}" for text in card["limits"]), ""]
     return "\n".join(lines)
 
@@ -232,6 +253,16 @@ def _metrics_line(name: str, figures: dict[str, Any]) -> str:
             f"temperature {calibration['temperature']:.2f} (not applied)."
         )
     return line
+
+
+def _presence_line(name: str, figures: dict[str, Any]) -> str:
+    if figures["sensitivity"] is None or figures["specificity"] is None:
+        return f"- {name}: in all or none of the slices kept aside; not judged."
+    return (
+        f"- {name}: of {figures['with']} slices kept aside that show it, {1 - figures['sensitivity']:.1%} fall below "
+        f"the threshold and are left empty; so are {figures['specificity']:.1%} of {figures['without']} without it. "
+        "Weights and threshold were fitted on these slices."
+    )
 
 
 def licence(card: dict[str, Any]) -> str:
