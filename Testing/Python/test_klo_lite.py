@@ -143,6 +143,7 @@ def test_heads_and_presence_are_there_when_asked_for():
 def test_attention_is_on_the_grids_of_klo_net(deep, stages):
     network = build(deep=deep, width=8).eval()
     maps = network.forward_with_attention(torch.rand(1, 3, 64, 64)).attention
-    assert [name for name in maps if name.startswith("tau_")] == [f"tau_{stage}" for stage in stages]
+    assert {name for name in maps if name.startswith("tau_")} == {f"tau_{stage}" for stage in stages}
+    assert list(network.cells.items()) == [(stage, 8 * 2**n) for n, stage in enumerate(stages)]
     assert maps["tau_stage4"].shape[-1] == 8
     assert maps["tau_bottleneck"].shape[-1] == (2 if deep else 4)

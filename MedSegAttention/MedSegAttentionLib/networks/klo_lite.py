@@ -1,8 +1,9 @@
-"""KLO-Lite: KLO-Net's dynamic k-nearest-neighbour attention on an encoder that can start from ImageNet weights.
+"""KLO-Lite: KLO-Net's dynamic k-nearest-neighbour attention with an encoder that can start from ImageNet weights.
 
-No paper's network. The encoder is EfficientNet-Lite0 (:mod:`.layers.efficientnet_lite`), the attention that of KLO-Net
-(:mod:`.layers.dynamic_knn_attention`) on KLO-Net's own grids, H / 8 and H / 16, and in the deep form on H / 32 too; the
-decoder is a narrow U-Net's. Every decoder level gives logits of its own (deep supervision), which training can combine.
+No paper's network. The encoder is EfficientNet-Lite0 (:mod:`.layers.efficientnet_lite`), the decoder a narrow U-Net's.
+The attention is that of KLO-Net (:mod:`.layers.dynamic_knn_attention`) on KLO-Net's own grids, H / 8 and H / 16, and in
+the deep form on H / 32 too: after the deepest level of the encoder, and from there up after the levels of the decoder.
+There its gate knows what the deeper levels saw; on the way down, on H / 8, it could not know which places are hard.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class KLOLite(PictureNetwork):
         in_channels: channels of the picture, with values of about -1 to 1 for the pretrained weights.
         out_channels: ``K``, one logit map for each class.
         deep: encoder to H / 32, else to H / 16.
-        attention: dynamic k-NN attention from H / 8 down.
+        attention: dynamic k-NN attention on H / 8 and coarser.
         presence: also judge, place by place on the deepest grid, whether a class is in the picture at all.
-        heads: of the attention, from H / 8 down; by default 20 to 40 channels each.
+        heads: of the attention, from H / 8 down; by default 24 to 40 channels each.
         k_min, k_max, temperature: see :class:`~.layers.dynamic_knn_attention.DynamicKNNAttention`.
         deep_supervision: a head at every level of the decoder, for training; without it the last level alone has one.
         width: channels of the decoder at H / 2.
@@ -67,7 +68,8 @@ class KLOLite(PictureNetwork):
         self.attention = nn.ModuleDict()
         if attention:
             for (stage, level), count in zip(self.stages.items(), heads, strict=False):
-                self.attention[stage] = DynamicKNNAttention(WIDTHS[level], count, k_min, k_max, temperature)
+                channels = WIDTHS[level] if stage == "bottleneck" else DECODER_WIDTHS[level] * width
+                self.attention[stage] = DynamicKNNAttention(channels, count, k_min, k_max, temperature)
         self.decoder, self.heads = nn.ModuleList(), nn.ModuleList()
         below = WIDTHS[levels - 1]
         for level in reversed(range(levels - 1)):
@@ -86,15 +88,16 @@ class KLOLite(PictureNetwork):
     def segment(self, x: Tensor, record: Record | None) -> Tensor:
         """``[B, in_channels, H, W] -> [B, K, H, W]``, H and W multiples of the stride."""
         skips: list[Tensor] = []
-        for level, block in enumerate(self.encoder):
-            x = self.after_level(level, block(x), record)
+        for block in self.encoder:
+            x = block(x)
             skips.append(x)
-        x = skips.pop()
+        x = self.after_level(len(skips) - 1, skips.pop(), record)
         if self.presence is not None and record is not None:
             record.presence = self.presence(x)
         levels = []
         for block in self.decoder:
             x = block(torch.cat((skips.pop(), upsampled(x)), dim=1))
+            x = self.after_level(len(skips), x, record)
             levels.append(x)
         if self.training and record is not None:
             record.heads = tuple(
@@ -104,7 +107,7 @@ class KLOLite(PictureNetwork):
         return upsampled(self.heads[-1](x))
 
     def after_level(self, level: int, x: Tensor, record: Record | None) -> Tensor:
-        """The attention of encoder level ``level``, where it has one."""
+        """The attention on the grid of ``level`` (0 for H / 2), where there is one."""
         for stage, layer in self.attention.items():
             if self.stages[stage] == level:
                 return attend(layer, stage, x, record)
