@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from MedSegAttentionLib.inference.fitting import SliceFit, plan_fit
+from MedSegAttentionLib.inference.fitting import SliceFit, content_box, plan_fit
 
 SPACING = {"fit": "spacing", "mm": 0.75, "size": 64}
 STRETCH = {"fit": "stretch", "size": 64}
@@ -161,3 +161,41 @@ def test_a_thin_slice_still_has_a_pixel():
 def test_an_unknown_fit_is_refused():
     with pytest.raises(ValueError, match=r"zoom.*spacing or stretch"):
         plan_fit((4, 4), (1.0, 1.0), {"fit": "zoom", "size": 64})
+
+
+def padded_slices(margins: tuple[int, int, int, int], value: float = 0.0) -> np.ndarray:
+    """Three slices of 20 x 30 pixels of noise with (top, bottom, left, right) constant padding."""
+    noise = np.random.default_rng(0).normal(size=(3, 20, 30)).astype(np.float32)
+    return np.pad(noise, ((0, 0), margins[:2], margins[2:]), constant_values=value)
+
+
+@pytest.mark.parametrize("margins", [(0, 0, 0, 0), (5, 0, 0, 7), (11, 3, 1, 0)])
+@pytest.mark.parametrize("value", [0.0, -1024.0])
+def test_constant_padding_is_no_content(margins, value):
+    which, rows, columns = content_box(padded_slices(margins, value))
+    assert which == slice(0, 3)
+    assert (rows.start, rows.stop) == (margins[0], margins[0] + 20)
+    assert (columns.start, columns.stop) == (margins[2], margins[2] + 30)
+
+
+def test_padding_of_colour_pictures_and_what_is_none():
+    colour = np.repeat(padded_slices((4, 0, 0, 2))[..., None], 3, axis=-1)
+    assert content_box(colour) == (slice(0, 3), slice(4, 24), slice(0, 30))
+    one_value = np.zeros((2, 8, 9))
+    assert content_box(one_value) == (slice(0, 2), slice(0, 8), slice(0, 9))
+    blank_ends = np.concatenate([np.full((2, 20, 30), 7.0), padded_slices((0, 0, 0, 0))])
+    assert content_box(blank_ends) == (slice(2, 5), slice(0, 20), slice(0, 30))
+    in_one_slice = padded_slices((4, 0, 0, 0))
+    in_one_slice[1, 0, 5] = 1  # a row is padding only if it is in all slices
+    assert content_box(in_one_slice) == (slice(0, 3), slice(0, 24), slice(0, 30))
+
+
+@pytest.mark.parametrize("how", [SPACING, {"fit": "stretch", "size": 64}])
+def test_padding_changes_nothing_on_the_canvas_and_maps_lie_where_they_belong(how):
+    plain, padded = padded_slices((0, 0, 0, 0)), padded_slices((5, 2, 0, 9))
+    fits = [plan_fit(s.shape[1:], (1.0, 1.0), how, stride=16, box=content_box(s)) for s in (plain, padded)]
+    canvases = [fit.to_canvas(torch.from_numpy(s)[:, None]) for fit, s in zip(fits, (plain, padded), strict=True)]
+    torch.testing.assert_close(*canvases, rtol=0, atol=0)
+    assert fits[1].from_canvas(canvases[1]).shape == (3, 1, 20, 30)
+    shift = fits[1].canvas_to_slice((8, 8)) - fits[0].canvas_to_slice((8, 8))
+    np.testing.assert_allclose(shift, [[0, 0, 0], [0, 0, 5], [0, 0, 0]])

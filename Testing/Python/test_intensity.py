@@ -71,5 +71,43 @@ def test_a_large_colour_picture_is_sampled_in_all_its_channels():
 
 
 def test_an_unknown_method_is_refused():
-    with pytest.raises(ValueError, match=r"magic.*window or zscore"):
+    with pytest.raises(ValueError, match=r"magic.*window, zscore or body"):
         measure(np.zeros((1, 1, 1)), {"method": "magic"})
+
+
+def a_body(seed: int = 0) -> np.ndarray:
+    """Noise of air, 0 to 12, around a body of about 100."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 12, (6, 60, 60)).astype(np.float32)
+    values[:, 15:45, 10:50] = rng.normal(100, 20, (6, 30, 40)).clip(40)
+    return values
+
+
+BODY = {"method": "body", "percentiles": [0.5, 99.5]}
+
+
+def test_a_body_is_measured_alike_whatever_air_is_around_it():
+    values = a_body()
+    wanted = measure(values, BODY)
+    air = np.random.default_rng(1).integers(0, 12, (6, 160, 160)).astype(np.float32)
+    air[:, 50:110, 50:110] = values
+    for other in (air, values[:, 12:48, 8:52], values[:, ::-1, ::-1]):
+        found = measure(other, BODY)
+        for name in ("low", "high", "offset", "scale"):
+            assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=0.02), name
+    inside = wanted(values[:, 15:45, 10:50])
+    assert inside.mean() == pytest.approx(0, abs=0.02)
+    assert inside.std() == pytest.approx(1, abs=0.02)
+    assert measure(air, ZSCORE).offset < 0.5 * wanted.offset  # which is why
+
+
+@pytest.mark.parametrize(("factor", "offset", "kind"), [(0.01, 0, np.float32), (20, 0, np.int16), (3, 500, np.float64)])
+def test_a_body_in_other_units_is_the_same_body(factor, offset, kind):
+    values = a_body()
+    other = (values * factor + offset).astype(kind)
+    np.testing.assert_allclose(measure(other, BODY)(other), measure(values, BODY)(values), atol=0.05)
+
+
+def test_a_constant_volume_has_no_body_and_no_nan():
+    values = np.full((2, 3, 4), 7, np.int16)
+    assert (measure(values, BODY)(values) == 0).all()

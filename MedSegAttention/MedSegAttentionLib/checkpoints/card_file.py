@@ -16,7 +16,7 @@ CARD_KEY = "medsegattention"
 CANVAS_MULTIPLE = 16
 """A canvas has a side of a multiple of this, so that maps cover it exactly."""
 REQUIRED = {
-    "intensity": {"window": {"low", "high"}, "zscore": {"percentiles"}},
+    "intensity": {"window": {"low", "high"}, "zscore": {"percentiles"}, "body": {"percentiles"}},
     "fit": {"spacing": {"mm", "size"}, "stretch": {"size"}},
 }
 """Entry of the card -> its kinds -> what each kind needs."""

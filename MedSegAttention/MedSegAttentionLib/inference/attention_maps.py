@@ -39,12 +39,12 @@ def native_volume(what: AttentionMap, maps: np.ndarray, plan: SlicePlan, fit: Sl
 def input_volume(
     what: AttentionMap, maps: np.ndarray, plan: SlicePlan, fit: SliceFit, first: int, volume: VolumeImage
 ) -> AttentionVolume:
-    """Resample maps ``[slices, h, w]`` to the grid of ``volume``; slices without a map are 0."""
+    """Resample maps ``[slices, h, w]`` to the grid of ``volume``; padding and slices without a map are 0."""
     array = np.zeros(volume.array.shape[:3], np.float32)
     view = plan.view(array)
     for number, values in enumerate(maps, start=first):
         canvas = F.interpolate(torch.from_numpy(values)[None, None], fit.canvas, mode="bilinear", align_corners=False)
-        view[number] = fit.from_canvas(canvas)[0, 0].numpy()
+        view[number][fit.content] = fit.from_canvas(canvas)[0, 0].numpy()
     return AttentionVolume(what, array, volume.ijk_to_ras)
 
 

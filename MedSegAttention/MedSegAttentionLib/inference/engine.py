@@ -81,7 +81,8 @@ class SegmentationRun:
             for offset, logits in enumerate(output.logits):
                 labels = _labels_of(prepared.fit.from_canvas(logits[None]))
                 labels[np.isin(labels, absent[offset])] = 0
-                written[self.done] = labels
+                blank = prepared.is_blank(self.done)
+                written[self.done][prepared.fit.content] = 0 if blank else labels
                 maps = {item.name: output.attention[item.name][offset, 0].numpy() for item in self.maps}
                 for name, values in maps.items():
                     self.attention[name].append(values)

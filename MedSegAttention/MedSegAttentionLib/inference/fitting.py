@@ -1,5 +1,7 @@
 """Bringing a slice to the pixel size and canvas the network was trained on, and its outputs back.
 
+Constant padding around a volume is left out: what lies inside it is fitted as if it were not there.
+
 A slice is resized so that its pixels measure about ``mm`` (``fit: spacing``) or so that it fills the canvas
 (``fit: stretch``), then padded with zeros, or cropped, around its centre. Resizing keeps the outer edge of the slice in
 place, so going there and back is exact in geometry.
@@ -16,22 +18,30 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class SliceFit:
-    """Where a slice lies on the canvas.
+    """Where the content of a slice lies on the canvas.
 
     Attributes:
-        source: (rows, columns) of the slice.
-        resized: (rows, columns) of the slice after resizing.
+        source: (rows, columns) of the content.
+        resized: (rows, columns) of the content after resizing.
         canvas: (rows, columns) of what the network sees.
-        offset: (row, column) on the canvas where the resized slice begins; negative where it is cropped.
+        offset: (row, column) on the canvas where the resized content begins; negative where it is cropped.
+        origin: (row, column) of the slice where the content begins.
     """
 
     source: tuple[int, int]
     resized: tuple[int, int]
     canvas: tuple[int, int]
     offset: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
+
+    @property
+    def content(self) -> tuple[slice, slice]:
+        """The rows and columns of a slice that hold its content."""
+        return tuple(slice(first, first + count) for first, count in zip(self.origin, self.source, strict=True))
 
     def to_canvas(self, slices: Tensor, label: bool = False) -> Tensor:
-        """``[B, C, rows, columns] -> [B, C, canvas rows, canvas columns]``; labels keep their values."""
+        """Whole slices, ``[B, C, rows, columns]``, to ``[B, C, *canvas]``; labels keep their values."""
+        slices = slices[(..., *self.content)]
         if label:
             resized = F.interpolate(slices.float(), self.resized, mode="nearest-exact").to(slices.dtype)
         elif self.resized == self.source:
@@ -41,7 +51,7 @@ class SliceFit:
         return F.pad(resized, self._padding())
 
     def from_canvas(self, canvas: Tensor) -> Tensor:
-        """``[B, K, canvas rows, canvas columns] -> [B, K, rows, columns]``; what was cropped gets the nearest value."""
+        """``[B, K, canvas rows, canvas columns]`` to ``[B, K, *source]``; what was cropped gets the nearest value."""
         left, right, top, bottom = (-pad for pad in self._padding())
         cut = F.pad(canvas, [min(0, pad) for pad in (left, right, top, bottom)])
         grow = [max(0, pad) for pad in (left, right, top, bottom)]
@@ -65,7 +75,7 @@ class SliceFit:
             cell = self.canvas[dimension] / grid[dimension]
             pixel = self.source[dimension] / self.resized[dimension]
             matrix[axis, axis] = cell * pixel
-            matrix[axis, 2] = (0.5 * cell - self.offset[dimension]) * pixel - 0.5
+            matrix[axis, 2] = (0.5 * cell - self.offset[dimension]) * pixel - 0.5 + self.origin[dimension]
         return matrix
 
     def _padding(self) -> list[int]:
@@ -74,8 +84,37 @@ class SliceFit:
         return [left, self.canvas[1] - left - columns, top, self.canvas[0] - top - rows]
 
 
+def content_box(slices: np.ndarray) -> tuple[slice, slice, slice]:
+    """What is left of ``[S, rows, columns, ...]`` when constant padding is taken off all six sides.
+
+    A slice, row or column is padding when it is at the edge and has one value. A volume of one value is all content.
+    """
+    box = []
+    for axis in range(3):
+        planes = np.moveaxis(slices, axis, 0)
+        first, last = 0, len(planes) - 1
+        while first < last and is_constant(planes[first]):
+            first += 1
+        while last > first and is_constant(planes[last]):
+            last -= 1
+        nothing_left = first == last and is_constant(planes[first])
+        box.append(slice(0, len(planes)) if nothing_left else slice(first, last + 1))
+    return tuple(box)
+
+
+def is_constant(plane: np.ndarray) -> bool:
+    """Whether an array of any shape has one value throughout."""
+    first = plane[(0,) * plane.ndim]
+    return bool((plane[0] == first).all() and (plane == first).all())  # mostly the first row tells
+
+
 def plan_fit(
-    source: tuple[int, int], spacing: tuple[float, float], how: dict, stride: int = 1, crop: bool = False
+    source: tuple[int, int],
+    spacing: tuple[float, float],
+    how: dict,
+    stride: int = 1,
+    crop: bool = False,
+    box: tuple[slice, slice, slice] | None = None,
 ) -> SliceFit:
     """Choose size and place of a slice on the canvas.
 
@@ -85,16 +124,20 @@ def plan_fit(
         how: from the card: ``{"fit": "spacing", "mm": 0.75, "size": 256}`` or ``{"fit": "stretch", "size": 256}``.
         stride: a canvas that must be larger than ``size`` is rounded up to a multiple of this.
         crop: keep the canvas at ``size`` and crop a larger slice around its centre (training), instead of growing it.
+        box: of the content, see :func:`content_box`; None takes the whole slice.
 
     Raises:
         ValueError: unknown ``fit``.
     """
     size = int(how["size"])
+    origin = (0, 0)
+    if box is not None:
+        origin, source = zip(*((part.start, part.stop - part.start) for part in box[1:]), strict=True)
     if how["fit"] == "stretch":
-        return SliceFit(source, (size, size), (size, size), (0, 0))
+        return SliceFit(source, (size, size), (size, size), (0, 0), origin)
     if how["fit"] != "spacing":
         raise ValueError(f"fit '{how['fit']}' is not known; expected spacing or stretch")
     resized = tuple(max(1, round(n * mm / how["mm"])) for n, mm in zip(source, spacing, strict=True))
     canvas = (size, size) if crop else tuple(max(size, -(-n // stride) * stride) for n in resized)
     offset = tuple((room - n) // 2 for room, n in zip(canvas, resized, strict=True))
-    return SliceFit(source, resized, canvas, offset)
+    return SliceFit(source, resized, canvas, offset, origin)

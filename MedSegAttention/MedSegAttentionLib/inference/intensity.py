@@ -10,6 +10,8 @@ import numpy as np
 SAMPLED_VOXELS = 4_000_000
 """Statistics of a larger volume come from every n-th voxel, so that at most about this many are looked at."""
 
+BODY_SHARE, BODY_ROUNDS = 0.2, 12
+
 
 @dataclass(frozen=True)
 class Normaliser:
@@ -40,8 +42,10 @@ def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
     Args:
         array: the volume, ``[K, J, I]`` or ``[K, J, I, C]``.
         how: from the card. ``{"method": "zscore", "percentiles": [0.5, 99.5]}`` clips to those percentiles of the
-            volume, then subtracts the mean and divides by the standard deviation; ``{"method": "window", "low": a,
-            "high": b}`` maps [a, b] to [0, 1].
+            volume, then subtracts the mean and divides by the standard deviation; ``{"method": "body", "percentiles":
+            [0.5, 99.5]}`` does the same with the percentiles, mean and deviation of the body alone (see
+            :func:`body_threshold`), so that it does not matter how much air is around it; ``{"method": "window",
+            "low": a, "high": b}`` maps [a, b] to [0, 1].
 
     Raises:
         ValueError: unknown method.
@@ -49,10 +53,24 @@ def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
     if how["method"] == "window":
         low, high = float(how["low"]), float(how["high"])
         return Normaliser(low, high, low, high - low)
-    if how["method"] == "zscore":
+    if how["method"] in ("zscore", "body"):
         voxels = array.reshape(-1) if array.ndim < 4 else array.reshape(-1, array.shape[3])
         sample = voxels[:: max(1, array.size // SAMPLED_VOXELS)]
+        if how["method"] == "body":
+            sample = sample[sample >= body_threshold(sample)]
         low, high = np.percentile(sample, how["percentiles"])
         clipped = np.clip(sample, low, high).astype(np.float32)
         return Normaliser(float(low), float(high), float(clipped.mean()), float(clipped.std()) or 1.0)
-    raise ValueError(f"normalisation method '{how['method']}' is not known; expected window or zscore")
+    raise ValueError(f"normalisation method '{how['method']}' is not known; expected window, zscore or body")
+
+
+def body_threshold(sample: np.ndarray) -> float:
+    """The intensity from which on a voxel of an MR volume belongs to the body.
+
+    A fifth of the way from the darkest voxels to the mean of the body itself: found by iteration from above, it depends
+    on the body alone and not on the amount of air, as long as air is darker than that.
+    """
+    darkest, threshold = (float(value) for value in np.percentile(sample, (0.1, 99.9)))
+    for _ in range(BODY_ROUNDS):
+        threshold = darkest + BODY_SHARE * (float(sample[sample >= threshold].mean(dtype=np.float64)) - darkest)
+    return threshold

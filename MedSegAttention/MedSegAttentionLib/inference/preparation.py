@@ -16,7 +16,7 @@ from ..checkpoints.loading import Checkpoint
 from ..data.card import Card
 from ..data.volume import AXIS_NAMES, VolumeImage
 from .acceptance import accept
-from .fitting import SliceFit, plan_fit
+from .fitting import SliceFit, content_box, is_constant, plan_fit
 from .intensity import Normaliser, measure
 from .settings import RunSettings
 from .slicing import SlicePlan, plan_slices
@@ -49,6 +49,10 @@ class PreparedVolume:
         return self.fit.to_canvas(
             channels_first(self.normalise(self.plan.view(self.volume.array)[first : first + count]))
         )
+
+    def is_blank(self, number: int) -> bool:
+        """Whether slice ``number`` has one value throughout: padding, in which nothing can be found."""
+        return is_constant(self.plan.view(self.volume.array)[number])
 
     def provenance(self) -> dict[str, Any]:
         """What is known before the network runs, JSON-ready."""
@@ -89,8 +93,11 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
             f"'{volume.name}' is a picture file without the size of the patient; '{card.id}' looks for structures of a "
             "certain size and takes each pixel for 1 mm. The result may be poor; use the original images."
         )
-    fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride)
-    return PreparedVolume(volume, card, settings, plan, fit, measure(volume.array, card.intensity), tuple(warnings))
+    slices = plan.view(volume.array)
+    box = content_box(slices)
+    fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride, box=box)
+    normalise = measure(slices[box], card.intensity)
+    return PreparedVolume(volume, card, settings, plan, fit, normalise, tuple(warnings))
 
 
 def channels_first(slices: np.ndarray) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from MedSegAttentionLib.inference.fitting import plan_fit
+from MedSegAttentionLib.inference.fitting import content_box, plan_fit
 from MedSegAttentionLib.inference.intensity import measure
 from MedSegAttentionLib.inference.preparation import channels_first
 from MedSegAttentionLib.inference.slicing import plan_slices
@@ -22,9 +22,11 @@ def fitted_slices(
     """
     volume, mask = read_case(data, case, classes)
     plan = plan_slices(volume)
-    images = channels_first(plan.view(measure(volume.array, intensity)(volume.array)))
+    slices = plan.view(volume.array)
+    box = content_box(slices)
+    images = channels_first(measure(slices[box], intensity)(slices))
     labels = channels_first(plan.view(mask))
-    placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True)
+    placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True, box=box)
     return (
         placed.to_canvas(images),
         placed.to_canvas(labels, label=True),
