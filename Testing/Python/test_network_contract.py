@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from MedSegAttentionLib.networks import NETWORKS, build_network
+from MedSegAttentionLib.networks import build_network
+from MedSegAttentionLib.networks.known import built_in_networks
 from MedSegAttentionLib.networks.vmkla_unet import VARIANTS
 
 torch.set_num_threads(1)
-NAMES = sorted(NETWORKS)
+NAMES = sorted(built_in_networks())
 WITH_TAU = ("klo-net", "knn-unet")
 STATE_SPACE: dict[str, Any] = {"depths": (1, 1, 1, 1), "drop_rate": 0.0}
 SMALL = {"vm-unet": STATE_SPACE, "vmkla-unet": STATE_SPACE}

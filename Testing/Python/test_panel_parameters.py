@@ -140,7 +140,7 @@ def test_a_closed_module_does_not_change_parameters(open_module, a_volume_node):
     widget = open_module()
     widget.exit()
     widget.ui.taskComboBox.setCurrentIndex(2)
-    assert widget.logic.getParameterNode().task.value == "prostate"
+    assert widget.logic.getParameterNode().task == "prostate"
 
 
 def test_closing_the_scene_empties_the_panel(open_module, a_scene, a_volume_node):

@@ -10,7 +10,6 @@ import pytest
 
 from MedSegAttentionLib.checkpoints.card_file import CARD_FILE
 from MedSegAttentionLib.checkpoints.catalogue import (
-    TASKS,
     WEIGHTS_FILE,
     checkpoint_folders,
     find_checkpoint,
@@ -18,6 +17,7 @@ from MedSegAttentionLib.checkpoints.catalogue import (
 )
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.card import default_checkpoints
+from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 from MedSegAttentionTraining.data.cases import read_case, read_folder
@@ -36,10 +36,10 @@ def reports(checkpoint: str, pattern: str = "*.json") -> list[dict]:
 
 
 def test_every_task_has_a_checkpoint():
-    assert {card.task for card in list_checkpoints()} == set(TASKS)
+    assert {card.task for card in list_checkpoints()} == set(BUILT_IN_TASKS)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", BUILT_IN_TASKS)
 def test_the_default_is_the_one_that_measured_best_on_the_cases_kept_aside(task):
     cards = [card for card in list_checkpoints() if card.task == task]
     for default in default_checkpoints(cards, task):

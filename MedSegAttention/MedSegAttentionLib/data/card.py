@@ -48,7 +48,7 @@ class Card:
     Attributes:
         id: ``TASK[-MODALITY]-NETWORK``, the name of its folder.
         version: of the checkpoint.
-        task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+        task: what it is for, one word in small letters (words joined by ``-``); see :mod:`.task`.
         title: one line for a list.
         description: what it segments and in which images, for a radiologist.
         modality: DICOM Modality it takes: ``CT``, ``MR``, ``XC`` (photograph) or ``ES`` (endoscopy).
@@ -72,6 +72,8 @@ class Card:
             trained on. None where left and right tell organs apart.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
+        task_title: what a user reads for a task that is not built in; empty for its name.
+        network_package: ``"NAME VERSION"`` of the package that offers the network; empty for one of ours.
     """
 
     id: str
@@ -98,6 +100,8 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     flips: tuple[str, ...] = ()
     default: bool = False
+    task_title: str = ""
+    network_package: str = ""
 
     @property
     def out_channels(self) -> int:

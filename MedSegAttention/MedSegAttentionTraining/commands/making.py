@@ -64,12 +64,15 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from MedSegAttentionLib.networks.known import require_network
+
     from ..data.cases import read_folder
     from ..fitting.config import read_config
     from ..fitting.loop import Options, Trainer
     from ..fitting.processes import training_processes
 
     config = read_config(arguments.config)
+    require_network(config.network["name"])
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):
