@@ -21,7 +21,7 @@ from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 from MedSegAttentionTraining.data.cases import read_case, read_folder
-from MedSegAttentionTraining.publishing.bundle import model_card
+from MedSegAttentionTraining.publishing.model_card import model_card
 from MedSegAttentionTraining.publishing.results import data_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]

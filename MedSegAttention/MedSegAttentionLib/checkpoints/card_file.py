@@ -76,7 +76,7 @@ def _check(values: dict[str, Any]) -> None:
 
 
 def _check_what_people_read(values: dict[str, Any]) -> None:
-    lists, tables, switches = ("limits", "training_data", "flips"), ("metrics",), ("default",)
+    lists, tables, switches = ("limits", "training_data", "flips"), ("metrics", "training"), ("default",)
     for entries, kind in ((TEXTS, str), (MORE_TEXTS, str), (lists, list), (tables, dict), (switches, bool)):
         for entry in entries:
             if entry in values and not isinstance(values[entry], kind):

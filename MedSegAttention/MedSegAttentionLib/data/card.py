@@ -64,15 +64,20 @@ class Card:
             volume (clipped to the window, for CT) must lie; null for no bound.
         postprocessing: ``{"largest_component": true}`` keeps the largest connected piece of each class.
         attention: the maps it can give.
-        training_data: what it was trained on, each ``{"name", "cases", "terms", "citation"}``.
+        training_data: what it was trained on, each ``{"name", "cases", "terms", "citation"}``, of runs that kept a
+            record also ``kept_aside`` (cases) and ``folder``.
         license: one line; the full text is the checkpoint's LICENSE file.
         limits: known failures, one sentence each.
-        metrics: measured figures by data set, of ``evaluate``; ``calibration`` among them is of ``reliability``.
+        metrics: measured figures by data set and split, of ``evaluate``; ``calibration`` among them is of
+            ``reliability``, ``learned_from`` says that it learned from these cases, or may have. Empty: not measured.
         flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
             trained on. None where left and right tell organs apart.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
         task_title: what a user reads for a task that is not built in; empty for its name.
+        training: how the run went, from its own record: ``recorded``, ``epochs``, ``chosen_epoch``, ``configuration``,
+            ``project_version``, ``commit``, ``pretrained`` and more. ``{"recorded": false}`` where nothing is known of
+            it; empty for cards that are older than the records of runs.
         network_package: ``"NAME VERSION"`` of the package that offers the network; empty for one of ours.
     """
 
@@ -101,6 +106,7 @@ class Card:
     flips: tuple[str, ...] = ()
     default: bool = False
     task_title: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
     network_package: str = ""
 
     @property

@@ -30,6 +30,7 @@ from .config import TrainingConfig
 from .curves import draw_learning_curve
 from .objective import Objective
 from .processes import Processes, SharedSampler
+from .record import RunRecord
 
 logger = logging.getLogger(__name__)
 LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best", "tau_mean", "seconds")
@@ -127,6 +128,7 @@ class Trainer:
         output.mkdir(parents=True, exist_ok=True)
         if (output / "last.pt").is_file():
             self._resume()
+        self.record = RunRecord(output, config, self.parts, self.epoch) if processes.is_first else None
         self.objective = processes.averaging(Objective(self.network, config, options.bfloat16))
 
     def run(self) -> Path:
@@ -234,6 +236,7 @@ class Trainer:
                 for name, value in self.averaged.module.state_dict().items()
             }
             save_file(weights, self.output / "best.safetensors")
+            self.record.chosen(self.epoch, self.output / "best.safetensors")
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -246,6 +249,7 @@ class Trainer:
         }
         torch.save(state, self.output / "last.tmp")
         (self.output / "last.tmp").replace(self.output / "last.pt")
+        self.record.finished(self.epoch)
         size = self.config.stages[self.stage].fit["size"]
         row = (self.epoch, self.stage, size, self._learning_rate(), loss, dice, self.best, tau, seconds)
         write_header = not (self.output / "log.csv").is_file()
