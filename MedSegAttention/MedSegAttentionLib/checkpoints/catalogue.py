@@ -141,6 +141,8 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
             f"'{volume.name}' is a colour picture; this task takes grey volumes ({', '.join(c.id for c in cards)})."
         )
     modality = volume.modality or ("CT" if volume.array.min() <= CT_MINIMUM else None)
+    if modality is None and len(cards) == 1:
+        return cards
     if matching := [card for card in cards if card.modality == modality]:
         return matching
     choices = ", ".join(card.id for card in cards)

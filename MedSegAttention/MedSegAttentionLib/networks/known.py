@@ -85,15 +85,12 @@ def require_network(name: str, package: str = "") -> None:
     Raises:
         UnknownNetworkError: it is not here, or another package offers it.
     """
-    try:
-        here = package_of(name)
-    except UnknownNetworkError as error:
-        if not package:
-            raise
+    if package and name not in network_names():
         raise UnknownNetworkError(
             f"network '{name}' comes from the package '{package}', which is not installed here: its entry point "
             f"'{name}' of the group '{GROUP}' is missing. Install it into this Python if you trust its makers."
-        ) from error
+        )
+    here = package_of(name)
     if package and _normal(here) != _normal(package):
         raise UnknownNetworkError(
             f"network '{name}' comes from the package '{package}', but here it is one of "

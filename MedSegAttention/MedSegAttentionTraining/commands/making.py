@@ -64,7 +64,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from MedSegAttentionLib.networks.known import require_network
+    from MedSegAttentionLib.networks.known import UnknownNetworkError, require_network
 
     from ..data.cases import read_folder
     from ..fitting.config import read_config
@@ -72,7 +72,10 @@ def _train(arguments: argparse.Namespace) -> int:
     from ..fitting.processes import training_processes
 
     config = read_config(arguments.config)
-    require_network(config.network["name"])
+    try:
+        require_network(config.network["name"])
+    except UnknownNetworkError as error:
+        raise InputError(f"'{arguments.config}' cannot be trained here: {error}") from error
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):

@@ -51,6 +51,8 @@ class RunRecord:
             self.content = _read(self.path)
         else:
             self.content = _new(config, pretrained, unrecorded_epochs=epoch)
+            if epoch and (weights := output / "best.safetensors").is_file():
+                self.content["weights_sha256"] = sha256_of(weights)
         now = {"data": _data_of(parts), "configuration": plain(config), "project": project_state()}
         kept = [part for part in self.content["parts"] if part["first_epoch"] <= epoch]
         if not kept or any(kept[-1][key] != value for key, value in now.items()):

@@ -39,7 +39,7 @@ def origin_entries(record: dict[str, Any] | None, data_sets: dict[str, dict[str,
         data_sets: end of a data folder's path -> ``name``, ``terms``, ``citation`` that a person adds where the
             folder does not state them; those of data sets that the run did not use are left out.
     """
-    if record is None:
+    if record is None or record["chosen_epoch"] is None:  # the weights are of an epoch before the record
         return {
             "training_data": [],
             "training": NOT_RECORDED,
