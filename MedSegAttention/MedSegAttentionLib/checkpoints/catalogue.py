@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..data.card import Card, default_checkpoints
 from ..data.errors import CheckpointError, InputError, UsageError
-from ..data.task import names_modality, task_names
+from ..data.task import BUILT_IN_TASKS, names_modality, task_names
 from ..data.volume import VolumeImage
 from .card_file import CARD_FILE, read_card
 
@@ -76,7 +76,7 @@ def list_checkpoints() -> list[Card]:
 
 def check_task(task: str) -> None:
     """Raise :class:`UsageError` where neither a built-in task nor one of an installed checkpoint has this name."""
-    if task not in (known := task_names(list_checkpoints())):
+    if task not in BUILT_IN_TASKS and task not in (known := task_names(list_checkpoints())):
         raise UsageError(
             f"task '{task}' is not known; expected one of {', '.join(known)}, or add a checkpoint of that task first."
         )
