@@ -33,7 +33,7 @@ SIDE = 48
 
 SCAN = {"width": 8, "depths": [1, 1, 1, 1], "decoder_depths": [1, 1, 1, 1]}
 NARROW = {
-    **{name: {"width": 8} for name in ("unet", "csp-unet", "knn-unet", "klo-net", "km-unet", "setr-cvt")},
+    **{name: {"width": 8} for name in ("unet", "csp-unet", "knn-unet", "klo-net", "klo-lite", "km-unet", "setr-cvt")},
     "vm-unet": SCAN,
     "vmkla-unet": SCAN,
     **{name: {"width": 32, "depth": 2} for name in ("setr", "setr-conv")},
@@ -202,7 +202,7 @@ def test_the_table_is_exact(tmp_path):
     page = write_page("two", ablation, tmp_path, 4).read_text(encoding="utf-8").splitlines()
     assert page[:5] == [
         *("# Title", "", "Why?", ""),
-        "Data: `prostate/promise12_train`, training split (24 cases trained on, 8 measured on). 96 x 96 pixels of "
+        "Data: `a/b`, training split (24 cases trained on, 8 measured on). 96 x 96 pixels of "
         "2 mm, 4 steps of 8 slices, learning rate 0.001, 2 seeds.",
     ]
     assert page[6:11] == [
@@ -214,7 +214,7 @@ def test_the_table_is_exact(tmp_path):
         "| KLO | 1 | 1,963,809 | 0.868 | 0.700 | 0.350 | 0.500 | 7.2 | 12 | 0.600 | stage4 0.50; 32.2 (1%, 20%) |",
         "| new | not run |  |  |  |  |  |  |  |  |  |",
     ]
-    command = "python -m MedSegAttentionLib ablate two --data DATA/prostate/promise12_train --splits DATA/splits.csv"
+    command = "python -m MedSegAttentionLib ablate two --data DATA/a/b --splits DATA/splits.csv"
     assert f"{command} --output RUNS" in page
     assert "What came out." not in page  # not every row has its two seeds
     (tmp_path / "two.csv").write_text((tmp_path / "two.csv").read_text().replace("vm-unet", "km-unet"))

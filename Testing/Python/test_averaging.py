@@ -8,6 +8,10 @@ import pytest
 from MedSegAttentionTraining.measuring.averaging import Averages, interval
 
 
+def empty(left_alone: int, found: int, share: float) -> dict:
+    return {"empty_slices": left_alone, "found_in_empty": found, "found_per_empty": share}
+
+
 def test_slices_and_pixels_are_averaged_each_by_its_rule():
     reference, found = np.zeros((2, 4, 2, 2), np.uint8)
     reference[0:2] = 1  # two full slices of four pixels
@@ -17,9 +21,15 @@ def test_slices_and_pixels_are_averaged_each_by_its_rule():
     averages.add(found, reference)
     report = averages.summary()
     by_slice = report["per_slice"]["liver"]
-    assert by_slice == {"dice": pytest.approx((1 + 4 / 6 + 0) / 3), "slices": 3, "empty_slices": 1}
+    assert by_slice == {
+        "dice": pytest.approx((1 + 4 / 6 + 0) / 3),
+        "slices": 3,
+        "empty_slices": 1,
+        "found_in_empty": 1,
+        "found_per_empty": 0.5,
+    }
     assert report["pooled"]["liver"] == {"dice": pytest.approx(12 / 15), "iou": pytest.approx(6 / 9)}
-    assert report["per_slice"]["spleen"] == {"dice": None, "slices": 0, "empty_slices": 4}
+    assert report["per_slice"]["spleen"] == {"dice": None, "slices": 0} | empty(4, 0, 0.0)
     assert report["pooled"]["spleen"] == {"dice": None, "iou": None}
     assert "thirds" not in report
 

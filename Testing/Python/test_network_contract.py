@@ -15,7 +15,8 @@ from MedSegAttentionLib.networks.vmkla_unet import VARIANTS
 
 torch.set_num_threads(1)
 NAMES = sorted(built_in_networks())
-WITH_TAU = ("klo-net", "knn-unet")
+WITH_TAU = {"klo-net": 2, "knn-unet": 2, "klo-lite": 3}
+"""Networks that have the attention unasked -> their stages with it."""
 STATE_SPACE: dict[str, Any] = {"depths": (1, 1, 1, 1), "drop_rate": 0.0}
 SMALL = {"vm-unet": STATE_SPACE, "vmkla-unet": STATE_SPACE}
 """Fewer of the layers that are all alike, and none of them dropped."""
@@ -23,6 +24,8 @@ OPTIONS = [
     *((name, {}) for name in NAMES),
     ("km-unet", {"decoder_kan": True, "residual_sem": True}),
     *((name, {"attention": kind}) for name in ("setr", "setr-conv", "setr-cvt") for kind in ("kv", "kv-pos")),
+    ("klo-lite", {"deep": False}),
+    ("klo-lite", {"attention": False}),
     *(("vmkla-unet", {"variant": variant}) for variant in VARIANTS[1:]),
 ]
 
@@ -92,7 +95,7 @@ def test_only_a_tau_gate_has_parameters_called_gate_and_none_comes_unasked(name)
     for dynamic_tau in (False, True):
         keys = [key for key, _ in build(name, dynamic_tau=dynamic_tau).named_parameters() if "gate" in key]
         assert bool(keys) == (dynamic_tau or name in WITH_TAU)
-    assert len(keys) == (8 if name in WITH_TAU else 4)
+    assert len(keys) == 4 * WITH_TAU.get(name, 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

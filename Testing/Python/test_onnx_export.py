@@ -36,6 +36,7 @@ EXPORTED = [
     ("csp-unet", {}, 32),
     ("knn-unet", FEW, 64),
     ("klo-net", FEW, 64),
+    ("klo-lite", FEW | {"presence": True}, 128),
     ("setr", {"attention": "qkv", "depth": 2}, 64),
     ("setr", {"attention": "kv", "depth": 1, "dynamic_tau": True}, 64),
     ("setr", {"attention": "kv-pos", "depth": 2, "decoder": "naive"}, 64),
@@ -122,7 +123,7 @@ def test_the_file_gives_what_pytorch_gives_for_any_batch(name, config, size, tmp
             np.testing.assert_allclose(found[key], expected[:batch], rtol=0, atol=TOLERANCE * scale, err_msg=key)
     assert np.abs(wanted["logits"][0] - wanted["logits"][1]).max() > 10 * TOLERANCE
     for key in (key for key in maps if key.startswith("k_")):
-        assert len(np.unique(wanted[key])) > 2 or wanted[key].shape[-1] < 4
+        assert len(np.unique(wanted[key])) > 1 or wanted[key].shape[-1] < 4
 
 
 def test_a_checkpoint_that_ships_keeps_its_digits(tmp_path):

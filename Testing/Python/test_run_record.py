@@ -355,8 +355,5 @@ def test_only_the_first_process_writes_the_record(tmp_path, a_config, a_data_fol
     class Second(Processes):
         is_first = False
 
-    trainer = Trainer(
-        read_config(a_config), [read_folder(a_data_folder)], tmp_path / "run", Options(processes=Second())
-    )
-    assert trainer.record is None
+    Trainer(read_config(a_config), [read_folder(a_data_folder)], tmp_path / "run", Options(processes=Second()))
     assert not (tmp_path / "run" / "run.json").exists()

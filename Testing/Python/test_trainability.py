@@ -32,6 +32,7 @@ RECIPES: dict[str, tuple[float, dict[str, Any]]] = {
     "csp-unet": (1e-2, {"width": 8}),
     "knn-unet": (1e-2, {"width": 8}),
     "klo-net": (1e-2, {"width": 8}),
+    "klo-lite": (1e-2, {"width": 8}),
     "km-unet": (2e-2, {"width": 8}),
     "vm-unet": (5e-3, {"width": 24, **STATE_SPACE}),
     "vmkla-unet": (5e-3, {"width": 16, **STATE_SPACE}),

@@ -72,7 +72,20 @@ def _check(values: dict[str, Any]) -> None:
         raise ValueError(f"flips {unknown} are none of {FLIPS}")
     if not values["labels"]:
         raise ValueError("labels is empty")
+    _check_fitted(values)
     _check_what_people_read(values)
+
+
+def _check_fitted(values: dict[str, Any]) -> None:
+    """What was fitted on cases kept aside: the presence score and the temperature."""
+    if presence := values.get("presence"):
+        numbers = [presence["bias"], *presence["weights"].values(), *presence["thresholds"]]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise TypeError("presence holds something other than numbers")
+        if len(presence["thresholds"]) != len(values["labels"]):
+            raise ValueError(f"presence thresholds {presence['thresholds']} are not one for each label")
+    if not 0 < values.get("temperature", 1.0) < float("inf"):
+        raise ValueError(f"temperature {values['temperature']} is not positive")
 
 
 def _check_what_people_read(values: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
@@ -15,6 +14,7 @@ from ..data.errors import CheckpointError
 from ..networks import build_network
 from ..networks.known import UnknownNetworkError, require_network
 from .card_file import read_card
+from .quantisation import restored
 from .weights import verified_weights
 
 
@@ -43,8 +43,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         network = build_network(
             card.network, in_channels=card.in_channels, out_channels=card.out_channels, **card.network_config
         )
-        weights = {name: _full(tensor) for name, tensor in load(content).items()}
-        network.load_state_dict(weights)
+        network.load_state_dict(restored(load(content)))
     except UnknownNetworkError as error:
         raise CheckpointError(f"checkpoint '{folder}' cannot run here: {error}") from error
     except (ValueError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
@@ -55,7 +54,3 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             f"{network.stride}, or its maps would not lie where they belong. Get the checkpoint again."
         )
     return Checkpoint(card, network.eval())
-
-
-def _full(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor

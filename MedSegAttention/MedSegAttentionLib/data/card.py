@@ -72,6 +72,10 @@ class Card:
             ``reliability``, ``learned_from`` says that it learned from these cases, or may have. Empty: not measured.
         flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
             trained on. None where left and right tell organs apart.
+        presence: how a class is judged to be in a slice at all, ``{"weights": {feature: number}, "bias": number,
+            "thresholds": [one for each class], "measured": {...}}``, see :mod:`~..inference.presence`; a class whose
+            score lies below its threshold is left out of the slice. Empty: never.
+        temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
         task_title: what a user reads for a task that is not built in; empty for its name.
@@ -104,6 +108,8 @@ class Card:
     weights_sha256: str
     metrics: dict[str, Any] = field(default_factory=dict)
     flips: tuple[str, ...] = ()
+    presence: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
     default: bool = False
     task_title: str = ""
     training: dict[str, Any] = field(default_factory=dict)

@@ -14,10 +14,12 @@ from ..checkpoints.loading import Checkpoint
 from ..data.card import AttentionMap
 from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
+from ..networks.contract import SegmentationOutput
 from .attention_maps import input_volume, native_volume
 from .postprocessing import postprocess
 from .prediction import Predictor
 from .preparation import prepare
+from .presence import presence_scores
 from .settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class SegmentationRun:
         self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile, mirrors)
         self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8) if labels is None else labels
         self.attention: dict[str, list[np.ndarray]] = {item.name: [] for item in self.maps}
+        self.presence: list[list[float]] = []
         self.done = 0
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
 
@@ -73,9 +76,12 @@ class SegmentationRun:
             before_network = perf_counter()
             output = self.predictor.predict(canvases)
             network = perf_counter() - before_network
+            absent = self._absent(output)
             results = []
             for offset, logits in enumerate(output.logits):
-                written[self.done] = _labels_of(prepared.fit.from_canvas(logits[None]))
+                labels = _labels_of(prepared.fit.from_canvas(logits[None]))
+                labels[np.isin(labels, absent[offset])] = 0
+                written[self.done] = labels
                 maps = {item.name: output.attention[item.name][offset, 0].numpy() for item in self.maps}
                 for name, values in maps.items():
                     self.attention[name].append(values)
@@ -84,6 +90,18 @@ class SegmentationRun:
             self.seconds["network"] += network
             self.seconds["slices"] += perf_counter() - begin - network
             yield from results
+
+    def _absent(self, output: SegmentationOutput) -> list[list[int]]:
+        """For each slice the values of the classes that the card's presence score says are not in it."""
+        how = self.prepared.card.presence
+        if not how:
+            return [[] for _ in output.logits]
+        scores = presence_scores(output, how)
+        self.presence += scores.tolist()
+        return [
+            [value for value, score in enumerate(row, start=1) if score < how["thresholds"][value - 1]]
+            for row in scores.tolist()
+        ]
 
     def result(self) -> VolumeResult:
         """The volume as far as it was segmented, post-processed; at least one slice must be done."""
@@ -119,9 +137,15 @@ class SegmentationRun:
             "slices": [self.done, self.prepared.plan.shape[0]],
             "attention_positions": {item.name: self.attention[item.name][0].size for item in self.maps},
             "not_found": [label.name for label in self.prepared.card.labels if label.value not in present],
+            "presence": self._presence(),
             "warnings": [*known["warnings"], *self.predictor.warnings],
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
+
+    def _presence(self) -> dict[str, list[float]]:
+        """Class name -> its presence score in each finished slice; empty where the card has none."""
+        by_class = zip(self.prepared.card.labels, zip(*self.presence, strict=True), strict=False)
+        return {label.name: [round(score, 4) for score in scores] for label, scores in by_class}
 
 
 def _labels_of(logits: Tensor) -> np.ndarray:

@@ -14,11 +14,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import MedSegAttentionError
 from ..networks.contract import SegmentationOutput
-from ..networks.layers.convolution import ConvNormAct
 from .devices import BATCH_SIZES, choose_device, free_memory, is_out_of_memory, precision
 
 logger = logging.getLogger(__name__)
 
+PRESENCE = "presence"
+"""Name of the presence logits among the maps of a tile."""
 FLIP_AXES = {"horizontal": -1, "vertical": -2}
 """Mirror image of :data:`~..data.card.FLIPS` -> axis of ``[B, C, H, W]`` that it turns round."""
 
@@ -101,7 +102,8 @@ class Predictor:
             logits = [output.logits.float()]
             logits += [self._predict_picture(batch.flip(axes)).logits.float().flip(axes) for axes in self.mirrored]
         maps = {name: value.float().cpu() for name, value in output.attention.items()}
-        return SegmentationOutput(averaged(logits).cpu(), maps)
+        presence = None if output.presence is None else output.presence.float().cpu()
+        return SegmentationOutput(averaged(logits).cpu(), maps, presence=presence)
 
     def _predict_picture(self, batch: Tensor) -> SegmentationOutput:
         if max(batch.shape[-2:]) <= self.tile:
@@ -113,14 +115,15 @@ class Predictor:
 
         def tile_outputs(tiles: Tensor) -> dict[str, Tensor]:
             output = self.network.forward_with_attention(tiles)
-            return {"": output.logits.float(), **{name: value.float() for name, value in output.attention.items()}}
+            maps = output.attention | ({} if output.presence is None else {PRESENCE: output.presence})
+            return {"": output.logits.float(), **{name: value.float() for name, value in maps.items()}}
 
         # Never a tile larger than the canvas: MONAI would pad it by what may be half a cell of a map.
         size = tuple(min(self.tile, side) for side in batch.shape[-2:])
         blended = sliding_window_inference(
             batch, size, self.batch_size, tile_outputs, overlap=0.25, mode="gaussian", padding_mode="constant"
         )
-        return SegmentationOutput(blended.pop(""), blended)
+        return SegmentationOutput(blended.pop(""), blended, presence=blended.pop(PRESENCE, None))
 
     def _step_back(self, error: RuntimeError) -> None:
         """Need less memory next time, or give up with a clear error."""
@@ -146,7 +149,7 @@ def folded(network: nn.Module) -> nn.Module:
     """A copy of ``network`` whose batch normalisations are folded into their convolutions; same outputs, less work."""
     network = copy.deepcopy(network).eval()
     for module in network.modules():
-        if isinstance(module, ConvNormAct):
+        if isinstance(module, nn.Sequential) and [type(part) for part in module][:2] == [nn.Conv2d, nn.BatchNorm2d]:
             module[0], module[1] = fuse_conv_bn_eval(module[0], module[1]), nn.Identity()
     return network
 
@@ -171,4 +174,5 @@ def _joined(parts: list[SegmentationOutput]) -> SegmentationOutput:
     return SegmentationOutput(
         torch.cat([part.logits for part in parts]),
         {name: torch.cat([part.attention[name] for part in parts]) for name in names},
+        presence=None if parts[0].presence is None else torch.cat([part.presence for part in parts]),
     )

@@ -13,6 +13,7 @@ contract.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 
 from torch import Tensor
 
@@ -24,7 +25,19 @@ class SegmentationOutput:
     Attributes:
         logits: ``[B, K, H, W]``.
         attention: name of the map -> ``[B, 1, h, w]`` in [0, 1], on the grid of the layer it comes from.
+        heads: logits ``[B, K, h, w]`` of the decoder's levels, the coarsest first, of a network that has such heads and
+            is being trained; else empty.
+        presence: ``[B, classes, h, w]``, of a network that judges whether a class is in the picture at all: logits of
+            its being there, place by place on the deepest grid (see :func:`in_picture`).
     """
 
     logits: Tensor
     attention: dict[str, Tensor]
+    heads: tuple[Tensor, ...] = ()
+    presence: Tensor | None = None
+
+
+def in_picture(presence: Tensor) -> Tensor:
+    """``[B, classes, h, w]`` logits place by place to ``[B, classes]`` logits of the picture: a smooth maximum."""
+    places = presence.shape[-2] * presence.shape[-1]
+    return presence.flatten(2).logsumexp(-1) - log(places) / 2

@@ -22,10 +22,13 @@ class Record:
     Attributes:
         maps: name -> ``[B, 1, h, w]`` in [0, 1], the maps of the pass.
         inputs: stage -> what the attention layer of that stage was given.
+        heads, presence: see :class:`~.contract.SegmentationOutput`.
     """
 
     maps: dict[str, Tensor] = field(default_factory=dict)
     inputs: dict[str, Tensor] = field(default_factory=dict)
+    heads: tuple[Tensor, ...] = ()
+    presence: Tensor | None = None
 
 
 def attend(layer: DynamicKNNAttention, stage: str, x: Tensor, record: Record | None) -> Tensor:
@@ -72,7 +75,8 @@ class PictureNetwork(nn.Module):
         """The same logits, and the maps named in the docstring of the class."""
         record = Record()
         logits = self.segment(self.padded(x), record)
-        return SegmentationOutput(logits[..., : x.shape[-2], : x.shape[-1]], record.maps)
+        logits = logits[..., : x.shape[-2], : x.shape[-1]]
+        return SegmentationOutput(logits, record.maps, record.heads, record.presence)
 
     def at_bottleneck(self, x: Tensor, record: Record | None) -> Tensor:
         """The dynamic k-NN attention on ``[B, C, h, w]``, where the network has it."""

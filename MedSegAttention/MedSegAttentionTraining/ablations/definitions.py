@@ -128,6 +128,30 @@ def _key_value_rows(**network: Any) -> tuple[Row, ...]:
     return tuple(Row(label, {**network, "attention": attention}) for label, attention in named)
 
 
+def _klo_lite_rows() -> tuple[Row, ...]:
+    """KLO-Lite as it ships, and without one thing at a time."""
+    whole = {"name": "klo-lite", "presence": True, "deep_supervision": True}
+    return (
+        Row("KLO-Lite (as shipped)", whole),
+        Row("encoder to H / 16 alone", {**whole, "deep": False}),
+        Row("no attention", {**whole, "attention": False}),
+        Row("tau drawn to 1/2, not to the error", whole, {"tau_error": 0.0, "tau_budget": 0.1}),
+        Row("tau left alone", whole, {"tau_error": 0.0}),
+        Row("no losses on subsets of heads", whole, {"subsets": 0.0}),
+        Row("from scratch", whole, {"pretrained": "", "encoder_rate": 1.0}),
+    )
+
+
+_LITE = {
+    "pretrained": "efficientnet-lite0",
+    "encoder_rate": 0.3,
+    "subsets": 1.0,
+    "presence": 0.1,
+    "tau_error": 0.2,
+    "tau_budget": 0.0,
+    "ema": 0.99,
+}
+
 ABLATIONS: dict[str, Ablation] = {
     "klo-rows": Ablation(
         "The four rows of KLO-Net, and a boundary loss",
@@ -265,6 +289,23 @@ ABLATIONS: dict[str, Ablation] = {
                 )
             ),
         ),
+    ),
+    "klo-lite": Ablation(
+        "KLO-Lite without one thing at a time: prostate",
+        "What do the pretrained encoder, its depth, the attention, the losses on subsets of heads and the term that "
+        "draws tau towards the network's own error each give, and what does tau then tell?",
+        PROSTATE_DATA,
+        replace(_prostate({"fit": "spacing", "mm": 1.5, "size": 128}, epochs=10), **_LITE),
+        rows=_klo_lite_rows(),
+        seeds=3,
+    ),
+    "klo-lite-polyp": Ablation(
+        "KLO-Lite without one thing at a time: polyps",
+        "The same questions on colour pictures.",
+        KVASIR_DATA,
+        replace(KVASIR, **_LITE, loss="structure"),
+        rows=_klo_lite_rows(),
+        seeds=3,
     ),
     "peer": Ablation(
         "KLO-Net beside MONAI's U-Nets",

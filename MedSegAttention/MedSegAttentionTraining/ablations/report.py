@@ -32,6 +32,10 @@ RULES = """\
 * ms: the network alone, one slice at a time, on a machine that did other work as well: no more than its order of
   magnitude. For times see [all networks](../networks.md).
 """
+TAU_RULE = """\
+* tau and error: Spearman's correlation of tau with the share of wrong pixels in its cell, over the cells of a case's
+  slices that show a boundary; mean over the cases.
+"""
 
 
 def read_runs(path: Path) -> list[Run]:
@@ -63,22 +67,29 @@ def write_page(name: str, ablation: Ablation, results: Path, steps: int) -> Path
 def page_text(name: str, ablation: Ablation, runs: dict[str, list[Run]], steps: int) -> str:
     """The Markdown page: what was asked, how it was measured, the table, and the command."""
     base, fit = ablation.base, ablation.base.stages[-1].fit
+    seeds = max((len(group) for group in runs.values()), default=0) or ablation.seeds
     some = next((runs[row.label][0] for row in ablation.rows if runs[row.label]), None)
+    data = some["data"] if some else ablation.data
     cases = f" ({some['training_cases']} cases trained on, {some['cases']} measured on)" if some else ""
     pixels = f"{fit['size']} x {fit['size']} pixels" + (f" of {fit['mm']:g} mm" if fit["fit"] == "spacing" else "")
     lines = [
         *(f"# {ablation.title}", "", ablation.question, ""),
-        f"Data: `{ablation.data}`, training split{cases}. {pixels}, {steps} steps of {base.batch_size} slices, "
-        f"learning rate {base.learning_rate:g}, {ablation.seeds} seed{'s' if ablation.seeds > 1 else ''}.",
+        f"Data: `{data}`, training split{cases}. {pixels}, {steps} steps of {base.batch_size} slices, "
+        f"learning rate {base.learning_rate:g}, {seeds} seed{'s' if seeds > 1 else ''}.",
         *("", *_table(runs), ""),
     ]
     if ablation.finding and all(len(group) == ablation.seeds for group in runs.values()):
         lines += [ablation.finding, ""]
     if some:
         lines += [f"![Dice by row]({name}.png)", "", f"Every run: [{name}.csv]({name}.csv).", ""]
-    folder = f"--data DATA/{ablation.data} --splits DATA/splits.csv"
-    lines += ["```", f"python -m MedSegAttentionLib ablate {name} {folder} --output RUNS", "```", "", RULES]
-    return "\n".join(lines)
+    folder = f"--data DATA/{data} --splits DATA/splits.csv"
+    fewer = f" --seeds {seeds}" if seeds < ablation.seeds else ""
+    lines += ["```", f"python -m MedSegAttentionLib ablate {name} {folder} --output RUNS{fewer}", "```", "", RULES]
+    return "\n".join(lines) + (TAU_RULE if any(_has_error(run) for group in runs.values() for run in group) else "")
+
+
+def _has_error(run: Run) -> bool:
+    return any(stage.get("error") is not None for stage in json.loads(run["tau"] or "{}").values())
 
 
 def _table(runs: dict[str, list[Run]]) -> list[str]:
@@ -90,9 +101,14 @@ def _table(runs: dict[str, list[Run]]) -> list[str]:
     thirds = [f"dice_{third}" for third in THIRDS if any(run[f"dice_{third}"] for run in every)]
     heads += [f"Dice, {column.removeprefix('dice_')}" for column in thirds]
     heads += ["tau: mean; neighbours (share at k_min, at k_max)"] if has_tau else []
+    has_error = any(
+        stage.get("error") is not None for run in every for stage in json.loads(run["tau"] or "{}").values()
+    )
+    heads += ["tau and error"] if has_error else []
     lines = [_line(heads), _line(["---"] * len(heads))]
     for label, group in runs.items():
         cells = _cells(group, thirds, has_tau) if group else ["not run", *[""] * (len(heads) - 2)]
+        cells += [_tau_and_error(group)] if has_error and group else []
         lines.append(_line([label, *cells]))
     return lines
 
@@ -134,6 +150,16 @@ def _tau(group: list[Run]) -> str:
         f"({figure(name, 'share_k_min'):.0%}, {figure(name, 'share_k_max'):.0%})"
         for name in (stages[0] if stages else ())
     )
+
+
+def _tau_and_error(group: list[Run]) -> str:
+    """Each stage's correlation with the network's errors, mean over the seeds that have one."""
+    stages = [json.loads(run["tau"]) for run in group if run["tau"]]
+    known = {
+        name.removeprefix("tau_"): [value for stage in stages if (value := stage[name].get("error")) is not None]
+        for name in (stages[0] if stages else ())
+    }
+    return "; ".join(f"{name} {mean(values):.2f}" for name, values in known.items() if values) or "-"
 
 
 def draw(runs: dict[str, list[Run]], title: str, png: Path) -> None:

@@ -24,8 +24,8 @@ from MedSegAttentionLib.data.errors import UsageError
 from MedSegAttentionLib.data.labels import Code, Label
 from MedSegAttentionLib.data.result import VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
-from MedSegAttentionLib.inference.engine import SegmentationRun
-from MedSegAttentionLib.inference.prediction import folded
+from MedSegAttentionLib.inference.engine import ONE_PIECE, SegmentationRun
+from MedSegAttentionLib.inference.prediction import Predictor, folded
 from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..data.cases import DataFolder
@@ -35,6 +35,7 @@ from ..measuring.averaging import THIRDS, Averages
 from ..measuring.complexity import measure_complexity
 from ..measuring.evaluation import score_cases
 from ..measuring.metrics import mean_figures
+from ..measuring.reliability import batches, correlations, measure_case
 from ..measuring.timing import seconds_in_turn
 from .definitions import Ablation
 from .peers import build
@@ -116,6 +117,8 @@ def measure(network: nn.Module, config: TrainingConfig, cases: DataFolder, devic
     averages = Averages(config.classes, thirds=config.task == "prostate")
     predict = partial(_segment, Checkpoint(card, network), RunSettings(device=device, force=True))
     entries, tau = score_cases(card, cases, list(card.labels), predict, averages=averages)
+    for name, found in error_correlations(Checkpoint(card, network), cases, device).items():
+        tau[name]["error"] = found
     summary = averages.summary()
     thirds = {f"dice_{third}": summary["thirds"][third] for third in THIRDS} if "thirds" in summary else {}
     means = mean_figures(entries) | {"weighted_jaccard": summary["weighted_jaccard"], **thirds}
@@ -126,6 +129,18 @@ def measure(network: nn.Module, config: TrainingConfig, cases: DataFolder, devic
         "hd95_unit": "mm" if cases.spacing_is_real else "pixels",
         "tau": json.dumps(tau) if tau else "",
     }
+
+
+def error_correlations(checkpoint: Checkpoint, cases: DataFolder, device: str) -> dict[str, float | None]:
+    """For each tau map its Spearman correlation with the error rate of its cells, mean over the cases that have one."""
+    predictor = Predictor(checkpoint.network, device, None, ONE_PIECE * int(checkpoint.card.fit["size"]))
+    found: dict[str, list[float | None]] = {}
+    for case in cases.cases:
+        _, cells = measure_case(batches(checkpoint, predictor, cases, case))
+        for name, rows in cells.items():
+            found.setdefault(name, []).append(correlations(rows)["tau_error"])
+    known = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {name: sum(values) / len(values) if values else None for name, values in known.items()}
 
 
 def _segment(checkpoint: Checkpoint, settings: RunSettings, image: VolumeImage) -> VolumeResult:

@@ -106,6 +106,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export.add_argument(
         "--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate and reliability"
     )
+    export.add_argument("--bits", type=int, choices=(16, 8), default=16, help="bundle: of a stored weight (16)")
     export.add_argument("--attention", metavar="NAME,...|none", help="onnx: attention maps among the outputs (all)")
     export.set_defaults(run=_export)
 
@@ -126,7 +127,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if record is None:
         logger.warning("no run.json beside '%s': the card says that the origin is not recorded", arguments.weights)
     training = Training(read_config(Path(arguments.source)), arguments.weights, reports, record)
-    card = write_bundle(training, arguments.output, arguments.card)
+    card = write_bundle(training, arguments.output, arguments.card, arguments.bits)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
     return 0
 

@@ -1,4 +1,4 @@
-"""The commands that measure a checkpoint: evaluate, reliability, results."""
+"""The commands that measure a checkpoint: evaluate, reliability, calibrate, results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def add_measuring(commands: argparse._SubParsersAction) -> None:
-    """Add evaluate, reliability and results."""
+    """Add evaluate, reliability, calibrate and results."""
     _add_evaluate(commands)
     _add_reliability(commands)
+    _add_calibrate(commands)
     results = commands.add_parser("results", help="write the tables of results from the reports of evaluate")
     results.set_defaults(run=_results)
 
@@ -94,6 +95,39 @@ def _reliability(arguments: argparse.Namespace) -> int:
         report = measure_reliability(*wanted, config=arguments.config, limit=arguments.cases, device=arguments.device)
         write_report(report, results)
     logger.info("wrote %s", ", ".join(map(str, write_pages(results))))
+    return 0
+
+
+def _add_calibrate(commands: argparse._SubParsersAction) -> None:
+    calibrate = commands.add_parser(
+        "calibrate", help="fit temperature and presence score of a checkpoint on the training cases kept aside"
+    )
+    calibrate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER")
+    calibrate.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="it was trained with")
+    calibrate.add_argument("--splits", type=Path, metavar="CSV")
+    calibrate.add_argument("--config", type=Path, required=True, metavar="CONFIG", help="of the training")
+    calibrate.add_argument("--lost", type=float, default=0.02, metavar="SHARE", help="most of the slices overlooked")
+    calibrate.add_argument("--device", choices=DEVICES, default="auto")
+    calibrate.add_argument("--json", type=Path, required=True, metavar="FILE", help="for export --metrics")
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from ..measuring.presence import calibrate
+
+    if not 0 <= arguments.lost < 1:
+        raise UsageError(f"--lost {arguments.lost} is not possible; expected a share from 0 up to 1.")
+    report = calibrate(
+        arguments.checkpoint,
+        arguments.data,
+        arguments.splits,
+        arguments.config,
+        lost=arguments.lost,
+        device=arguments.device,
+    )
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    logger.info("temperature %.3f; presence %s", report["temperature"], json.dumps(report["presence"]["measured"]))
     return 0
 
 

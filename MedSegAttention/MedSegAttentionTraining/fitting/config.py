@@ -29,15 +29,24 @@ class TrainingConfig:
         in_channels: 1 for grey, 3 for colour.
         intensity: see :func:`~MedSegAttentionLib.inference.intensity.measure`.
         stages: resolutions, in order; the last one is what the checkpoint is used with.
-        augmentation: see :func:`~.augmentation.training_transform`.
+        augmentation: see :class:`~MedSegAttentionTraining.data.augmentation.Augmentation`.
         epoch_slices: slices drawn in an epoch, those without any class ``background_weight`` times as often.
         validation_share: share of the training cases kept aside to select the best epoch.
+        training_only: folders (last part of the path) of which no case is kept aside.
         selection: how they are chosen: ``random``, or ``last`` in the order of names (the frames of a video, which
             resemble their neighbours).
+        pretrained: weights that the encoder starts from, see :mod:`~.pretrained`; empty for none.
+        encoder_rate: learning rate of the encoder over that of the rest.
+        balance: how data sets share an epoch: each gets a part in proportion to ``slices ** balance``.
+        loss: ``dice_ce``, or for one class ``structure`` (see :class:`~.objective.StructureLoss`).
+        subsets: weight of the loss on the summed logits of every subset of the decoder's heads.
+        presence: weight of the loss on whether a class is in the picture at all.
+        tau_error: weight of the term that draws tau towards the network's own error, see :mod:`~.objective`.
+        tau_lowest: what tau is drawn towards where there is no error: ``k_min / k_max``.
         tau_budget: weight of ``(mean tau - 1/2)^2`` in the loss.
         boundary: weight of a loss that counts errors by their distance from the boundary (Karimi 2019, on distance
             maps) beside Dice and cross-entropy; 1 makes it as large as those in every step.
-        ema: decay of the averaged weights, per step.
+        ema: decay of the averaged weights, per step, once the run is well under way.
     """
 
     checkpoint: str
@@ -55,9 +64,18 @@ class TrainingConfig:
     weight_decay: float = 1e-2
     warmup_steps: int = 100
     ema: float = 0.99
+    pretrained: str = ""
+    encoder_rate: float = 1.0
+    balance: float = 1.0
+    loss: str = "dice_ce"
+    subsets: float = 0.0
+    presence: float = 0.0
+    tau_error: float = 0.0
+    tau_lowest: float = 0.125
     tau_budget: float = 0.0
     boundary: float = 0.0
     validation_share: float = 0.15
+    training_only: list[str] = field(default_factory=list)
     selection: str = "random"
     seed: int = 0
 

@@ -7,28 +7,29 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data import DataLoader, Dataset, set_track_meta
+from monai.data import set_track_meta
 from monai.utils import set_determinism
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks import build_network
 
-from ..data.augmentation import training_transform
+from ..data.augmentation import Augmentation
 from ..data.cases import DataFolder
 from ..data.slices import fitted_slices
 from .config import TrainingConfig
 from .curves import draw_learning_curve
 from .objective import Objective
+from .pretrained import load_pretrained, origin_of_weights
 from .processes import Processes, SharedSampler
 from .record import RunRecord
 
@@ -75,6 +76,16 @@ def split_cases(data: DataFolder, share: float, seed: int, selection: str = "ran
     return tuple(DataFolder(data.path, data.labels, data.spacing_is_real, tuple(part)) for part in parts)
 
 
+def parts_of(data: list[DataFolder], config: TrainingConfig) -> list[tuple[DataFolder, DataFolder]]:
+    """Training and selection part of each folder, as the configuration says."""
+    return [
+        (folder, replace(folder, cases=()))
+        if folder.path.name in config.training_only
+        else split_cases(folder, config.validation_share, config.seed, config.selection)
+        for folder in data
+    ]
+
+
 class Trainer:
     """Trains one configuration in one output folder.
 
@@ -105,7 +116,7 @@ class Trainer:
         self.config, self.output, self.options = config, output, options
         self.processes = processes = options.processes
         self.share = processes.share_of(config.batch_size)
-        self.parts = [split_cases(folder, config.validation_share, config.seed, config.selection) for folder in data]
+        self.parts = parts_of(data, config)
         for folder in data:
             folder.check_classes(config.classes)
             folder.check_values()
@@ -119,16 +130,19 @@ class Trainer:
         stride = getattr(network, "stride", 1)  # MONAI's networks do not say theirs
         if uneven := [stage.fit["size"] for stage in config.stages if stage.fit["size"] % stride]:
             raise InputError(f"stages of {uneven} pixels: '{config.network['name']}' needs multiples of {stride}.")
+        if config.pretrained:
+            low, high = (0.0, 1.0) if config.intensity["method"] == "window" else (-1.0, 1.0)
+            load_pretrained(network, config.pretrained, low, high)
         self.network = processes.prepared(network, self.device).to(self.device, memory_format=torch.channels_last)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.averaged = AveragedModel(self.network, multi_avg_fn=ramped_average(config.ema), use_buffers=True)
+        self.augmentation = Augmentation(config.augmentation)
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, weight_decay=config.weight_decay)
         self.epoch, self.step, self.best, self.stage = 0, 0, -1.0, -1
         output.mkdir(parents=True, exist_ok=True)
         if (output / "last.pt").is_file():
             self._resume()
-        self.record = RunRecord(output, config, self.parts, self.epoch) if processes.is_first else None
+        if processes.is_first:
+            self.record = RunRecord(output, config, self.parts, self.epoch, origin_of_weights(config.pretrained))
         self.objective = processes.averaging(Objective(self.network, config, options.bfloat16))
 
     def run(self) -> Path:
@@ -141,6 +155,13 @@ class Trainer:
         self.processes.wait()
         return self.output / "best.safetensors"
 
+    def _groups(self) -> list[dict]:
+        """Parameters of the encoder, with a learning rate of their own, and the others."""
+        encoder = [value for name, value in self.network.named_parameters() if name.startswith("encoder.")]
+        others = [value for name, value in self.network.named_parameters() if not name.startswith("encoder.")]
+        parts = ((encoder, self.config.encoder_rate), (others, 1.0))
+        return [{"params": values, "share": share} for values, share in parts if values]
+
     def _out_of_steps(self) -> bool:
         return self.options.max_steps is not None and self.step >= self.options.max_steps
 
@@ -150,31 +171,32 @@ class Trainer:
             self.best = -1.0
         self.stage = stage
         config, fit = self.config, self.config.stages[stage].fit
-        transform = training_transform(config.augmentation, fit["size"])
-        items, weights, self.selection = [], [], []
+        images, labels, weights, self.selection = [], [], [], []
         quiet = not self.processes.is_first
         for training, selection in self.parts:
             read = partial(fitted_slices, classes=config.classes, intensity=config.intensity, fit=fit)
-            for case in tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5, disable=quiet):
-                images, labels = read(training, case)
-                items += [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
-                weights += [1.0 if label.any() else config.background_weight for label in labels]
+            cases = tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5, disable=quiet)
+            slices = [read(training, case) for case in cases]
+            images += [part.half() for part, _ in slices]
+            labels += [part for _, part in slices]
+            weights.append(torch.cat([slice_weights(part, config.background_weight) for _, part in slices]))
             self.selection += [read(selection, case) for case in selection.cases if self.processes.is_first]
-        self.dataset = Dataset(items, transform)
-        self.transform, self.weights = transform, weights
+        self.images, self.labels = torch.cat(images).to(self.device), torch.cat(labels).to(self.device)
+        self.weights = torch.cat(balanced(weights, config.balance)).tolist()
 
     def _train_epoch(self) -> None:
         config = self.config
         # Seeding by epoch makes a resumed run draw what an unbroken one would have drawn.
         set_determinism(config.seed + 1000 * (self.epoch + 1))
-        self.transform.set_random_state(config.seed + 1000 * (self.epoch + 1) + self.processes.rank)
-        sampler = SharedSampler(self.weights, config.epoch_slices, config.batch_size, self.processes)
-        loader = DataLoader(self.dataset, batch_size=self.share, sampler=sampler)
+        generator = torch.Generator(self.device)
+        generator.manual_seed(config.seed + 1000 * (self.epoch + 1) + self.processes.rank)
+        drawn = list(SharedSampler(self.weights, config.epoch_slices, config.batch_size, self.processes))
         self.network.train()
         losses, taus, quiet = [], [], not self.processes.is_first
-        progress = tqdm(loader, desc=f"epoch {self.epoch + 1}/{config.epochs}", mininterval=5, disable=quiet)
+        batches = torch.tensor(drawn, device=self.device).split(self.share)
+        progress = tqdm(batches, desc=f"epoch {self.epoch + 1}/{config.epochs}", mininterval=5, disable=quiet)
         for batch in progress:
-            loss, tau = self._step(batch["image"], batch["label"])
+            loss, tau = self._step(*self.augmentation(self.images[batch].float(), self.labels[batch], generator))
             losses.append(loss)
             taus.append(tau)
             progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
@@ -188,9 +210,8 @@ class Trainer:
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        images = images.to(self.device, memory_format=torch.channels_last)
-        loss, tau = self.objective(images, labels.to(self.device))
+            group["lr"] = rate * group["share"]
+        loss, tau = self.objective(images.contiguous(memory_format=torch.channels_last), labels)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; lower the learning rate")
         self.optimizer.zero_grad()
@@ -219,8 +240,9 @@ class Trainer:
                 logits = self.averaged(part.to(self.device, memory_format=torch.channels_last))
                 predicted.append((logits > 0).byte() if logits.shape[1] == 1 else logits.argmax(1, keepdim=True).byte())
             found = torch.cat(predicted).cpu()
-            scores += [np.mean([_dice(found == v, labels == v) for v in labels.unique() if v])] if labels.any() else []
-        if not scores:
+            present = [value for value in labels.unique() if value]
+            scores.append(np.mean([_dice(found == v, labels == v) for v in present]) if present else not found.any())
+        if not any(labels.any() for _, labels in self.selection):
             raise InputError(
                 f"none of the {len(self.selection)} cases kept aside shows {self.config.classes}; the best epoch "
                 "cannot be chosen. Check the masks, or choose other cases with seed or validation_share."
@@ -273,6 +295,33 @@ class Trainer:
             logger.warning("the configuration is not the one this run began with; it goes on with the new one")
         if self.processes.is_first:
             logger.info("going on after epoch %d", self.epoch)
+
+
+def ramped_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
+    """Exponential moving average for :class:`AveragedModel` that soon forgets the weights it began with.
+
+    Its decay is ``min(decay, (1 + n) / (10 + n))`` at step n.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            step = int(count)
+            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + step) / (10 + step)))
+        else:
+            torch._foreach_copy_(averaged, current)  # counters of batch normalisation
+
+    return update
+
+
+def balanced(weights: list[torch.Tensor], balance: float) -> list[torch.Tensor]:
+    """Weights of the slices of each data set, ``[S]``, so that its share of all goes with ``sum ** balance``."""
+    return [part * part.sum() ** (balance - 1) for part in weights]
+
+
+def slice_weights(labels: torch.Tensor, of_empty: float) -> torch.Tensor:
+    """``[S, 1, H, W] -> [S]``: how often a slice is drawn, 1 with any class and ``of_empty`` without."""
+    return torch.where((labels > 0).flatten(1).any(1), 1.0, of_empty)
 
 
 def _dice(found: torch.Tensor, reference: torch.Tensor) -> float:

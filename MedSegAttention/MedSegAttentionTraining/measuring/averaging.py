@@ -18,7 +18,8 @@ RULES = {
     "interval": "95 % percentile bootstrap interval of the mean over cases (9999 resamples of the cases, seed 0); null "
     "for a single case. With few cases it is narrower than its name says; with two it is no more than their span.",
     "per_slice": "Mean Dice over all slices of all cases in which the class is in the reference or was found; "
-    "'empty_slices' counts the others, which would each give a Dice of 1.",
+    "'empty_slices' counts the others, which would each give a Dice of 1. 'found_in_empty' counts the slices without "
+    "the class in the reference in which it was found, and 'found_per_empty' is their share of all slices without it.",
     "pooled": "One confusion matrix over all pixels of all cases, class by class.",
     "weighted_jaccard": "Mean IoU of 'pooled', each class weighted by its share of the pixels of the reference; the "
     "background is no class.",
@@ -50,6 +51,7 @@ class Averages:
         self.names = list(names)
         self.slices: dict[str, list[float]] = {name: [] for name in names}
         self.empty = dict.fromkeys(names, 0)
+        self.found_in_empty = dict.fromkeys(names, 0)
         self.pixels = {name: np.zeros(3, np.int64) for name in names}
         self.thirds: list[list[float | None]] | None = [] if thirds else None
 
@@ -69,6 +71,7 @@ class Averages:
             filled = counts[:, 1:].any(1)
             self.slices[name] += _dice(counts[filled]).tolist()
             self.empty[name] += int((~filled).sum())
+            self.found_in_empty[name] += int(((counts[:, 2] == 0) & filled).sum())
             if self.thirds is not None and value == 1 and counts[:, 2].any():
                 self.thirds.append(_thirds(counts[::-1] if upwards else counts))
 
@@ -80,6 +83,8 @@ class Averages:
                     "dice": _mean(values),
                     "slices": len(values),
                     "empty_slices": self.empty[name],
+                    "found_in_empty": self.found_in_empty[name],
+                    "found_per_empty": _share(self.found_in_empty[name], self.empty[name]),
                 }
                 for name, values in self.slices.items()
             },
@@ -95,6 +100,10 @@ class Averages:
         weights = {name: int(counts[2]) for name, counts in self.pixels.items() if counts[2]}
         total = sum(weights.values())
         return sum(weights[name] * _pooled(self.pixels[name])["iou"] for name in weights) / total if total else None
+
+
+def _share(found: int, left_alone: int) -> float | None:
+    return found / (found + left_alone) if found + left_alone else None
 
 
 def _counts(found: np.ndarray, reference: np.ndarray) -> np.ndarray:

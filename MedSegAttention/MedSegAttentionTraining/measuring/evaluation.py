@@ -32,7 +32,7 @@ from MedSegAttentionLib.runner.in_process import RunSettings, run
 
 from ..data.cases import DataFolder, read_case, read_folder
 from ..fitting.config import read_config
-from ..fitting.loop import split_cases
+from ..fitting.loop import parts_of
 from . import averaging
 from .averaging import Averages, interval
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
@@ -206,7 +206,11 @@ def _chosen_cases(
         raise UsageError(f"split '{split}' needs --config FILE, the training configuration that keeps cases aside.")
     settings = read_config(config)
     training = read_folder(folder, "train" if splits else None, splits)
-    fitted, selection = split_cases(training, settings.validation_share, settings.seed, settings.selection)
+    ((fitted, selection),) = parts_of([training], settings)
+    if split == "selection" and not selection.cases:
+        raise UsageError(
+            f"'{config}' keeps no case of '{folder}' aside (training_only); expected another split or data."
+        )
     return selection if split == "selection" else fitted
 
 

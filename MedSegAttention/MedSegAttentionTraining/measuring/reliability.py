@@ -28,7 +28,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..data.cases import Case, DataFolder, read_case, read_folder
 from ..fitting.config import read_config
-from ..fitting.loop import split_cases
+from ..fitting.loop import parts_of
 from .averaging import interval
 from .calibration import BINS, REGIONS, bin_table, calibration, fit_temperature
 
@@ -97,7 +97,7 @@ def measure_reliability(
             f"'{card.id}' has the classes {names}, its training configuration {settings.classes} and '{test.path}' "
             f"{sorted(test.labels)}; expected the same in all. Give its configuration by --config, or other data."
         )
-    _, selection = split_cases(train, settings.validation_share, settings.seed, settings.selection)
+    ((_, selection),) = parts_of([train], settings)
     predictor = Predictor(loaded.network, device, None, ONE_PIECE * int(card.fit["size"]))
     used = [_some(part, limit) for part in (selection, test)]
 

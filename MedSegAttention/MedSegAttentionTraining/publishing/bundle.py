@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save
 
 from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY, read_card
 from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
+from MedSegAttentionLib.checkpoints.quantisation import quantised
 from MedSegAttentionLib.data.card import FLIPS, Card
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks.known import package_of
 
 from ..fitting.config import TrainingConfig
-from .figures import card_figures
+from .figures import card_figures, fitted_entries
 from .model_card import NOT_MEASURED, RESEARCH_ONLY, licence, model_card
 from .origin import check_configuration, learned_cases, origin_entries
 
@@ -60,20 +61,22 @@ class Training:
     record: dict[str, Any] | None = None
 
 
-def write_bundle(training: Training, folder: Path, source: Path | None = None) -> Card:
-    """Write the checkpoint of ``training`` to ``folder`` and read it back. Weights are stored as float16.
+def write_bundle(training: Training, folder: Path, source: Path | None = None, bits: int = 16) -> Card:
+    """Write the checkpoint of ``training`` to ``folder`` and read it back.
 
     Args:
         training: what came out.
         folder: of the checkpoint; made when missing.
         source: JSON file with what a person says of the checkpoint; None takes ``cards/<checkpoint>.json``.
+        bits: of a stored weight: 16 (float16) or 8 (see :mod:`MedSegAttentionLib.checkpoints.quantisation`).
 
     Raises:
         InputError: no such file or no JSON, it says what only the run can know, or it is of other weights; other
             classes or settings than the configuration; reports that do not belong to these weights.
     """
     config = training.config
-    weights = save({name: _half(tensor) for name, tensor in sorted(load_file(training.weights).items())})
+    trained = load_file(training.weights)
+    weights = save(quantised(trained) if bits == 8 else {name: _half(trained[name]) for name in sorted(trained)})
     checksum = hashlib.sha256(weights).hexdigest()
     source = source or CARDS / f"{config.checkpoint}.json"
     text = _read_source(source, config.checkpoint, checksum)
@@ -88,6 +91,7 @@ def write_bundle(training: Training, folder: Path, source: Path | None = None) -
         **origin,
         "flips": flips_trained_on(config),
         "metrics": card_figures(training.reports, checksum, learned_cases(training.record)),
+        **fitted_entries(training.reports, checksum),
         "weights_sha256": checksum,
     }
     if not card["metrics"]:

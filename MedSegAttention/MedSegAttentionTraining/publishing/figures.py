@@ -33,6 +33,7 @@ def card_figures(
             data without a report of ``evaluate`` on its test cases.
     """
     figures: dict[str, dict[str, Any]] = {}
+    reports = [report for report in reports if "presence" not in report]  # of calibrate: see fitted_entries
     for report in reports:
         if report["weights_sha256"] != weights_sha256:
             raise InputError(
@@ -58,6 +59,21 @@ def card_figures(
             "ece_with_temperature": found["after"]["ece"],
         }
     return figures
+
+
+def fitted_entries(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, Any]:
+    """The card's temperature and presence score from the report of ``calibrate``, if there is one.
+
+    Raises:
+        InputError: it is about other weights, or there are several.
+    """
+    found = [report for report in reports if "presence" in report]
+    if len(found) > 1 or any(report["weights_sha256"] != weights_sha256 for report in found):
+        raise InputError(
+            f"{len(found)} reports of calibrate, of the weights {[report['weights_sha256'][:8] for report in found]}; "
+            f"expected one about those to be written, {weights_sha256[:8]}. Calibrate the exported checkpoint again."
+        )
+    return {key: report[key] for report in found for key in ("temperature", "presence")}
 
 
 def _figures(report: dict[str, Any], learned: Learned | None) -> dict[str, Any]:

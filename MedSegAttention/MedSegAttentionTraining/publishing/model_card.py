@@ -30,6 +30,9 @@ def model_card(card: dict[str, Any]) -> str:
     lines += [f"- {line}" for line in _training(card.get("training", {}))]
     lines += ["", "## Measured", ""]
     lines += [_metrics_line(name, figures) for name, figures in card["metrics"].items()] or [NOT_MEASURED]
+    if presence := card.get("presence"):
+        lines += ["", "## Whether it is there at all", ""]
+        lines += [_presence_line(name, figures) for name, figures in presence["measured"].items()]
     lines += ["", "## Known limits", "", *(f"- {text}" for text in card["limits"]), ""]
     return "\n".join(lines)
 
@@ -82,6 +85,16 @@ def _metrics_line(name: str, figures: dict[str, Any]) -> str:
             f"temperature {calibration['temperature']:.2f} (not applied)."
         )
     return line
+
+
+def _presence_line(name: str, figures: dict[str, Any]) -> str:
+    if figures["sensitivity"] is None or figures["specificity"] is None:
+        return f"- {name}: in all or none of the slices kept aside; not judged."
+    return (
+        f"- {name}: of {figures['with']} slices kept aside that show it, {1 - figures['sensitivity']:.1%} fall below "
+        f"the threshold and are left empty; so are {figures['specificity']:.1%} of {figures['without']} without it. "
+        "Weights and threshold were fitted on these slices."
+    )
 
 
 def licence(card: dict[str, Any]) -> str:
