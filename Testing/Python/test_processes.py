@@ -121,8 +121,9 @@ def test_two_processes_train_one_network_and_a_resumed_run_ends_where_an_unbroke
     assert len(first["seen"]) == len(second["seen"]) == 4
     assert first["seen"] != second["seen"], "each has slices and changes of its own"
     assert resumed["seen"] == first["seen"][2:]
-    for name, values in first["network"].items():  # KLO-Net has no running statistics
-        assert torch.equal(values, second["network"][name]), f"{name} differs though gradients were averaged"
+    for name, values in first["network"].items():
+        if "running" not in name:  # on a CPU each process has the statistics of its last batch
+            assert torch.equal(values, second["network"][name]), f"{name} differs though gradients were averaged"
         assert torch.equal(values, resumed["network"][name]), f"{name} differs after a break"
 
     saved = torch.load(output / "whole" / "last.pt", weights_only=True)

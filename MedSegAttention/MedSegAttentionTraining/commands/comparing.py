@@ -146,5 +146,5 @@ def _run_ablation(name: str, results: Path, arguments: argparse.Namespace) -> No
     from ..fitting.loop import Options
 
     data = read_folder(arguments.data, "train" if arguments.splits else None, arguments.splits)
-    options = Options(arguments.device, arguments.threads, arguments.bf16, arguments.steps)
+    options = Options(arguments.device, arguments.threads, arguments.bf16, max_steps=arguments.steps)
     run_ablation(name, ABLATIONS[name], data, arguments.output, results, options, arguments.seeds, arguments.rows)

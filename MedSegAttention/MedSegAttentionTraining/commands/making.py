@@ -59,6 +59,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
     train.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     train.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    train.add_argument("--compile", action="store_true", help="network and loss by torch.compile (needs a compiler)")
     train.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps (for a trial)")
     train.set_defaults(run=_train)
 
@@ -79,7 +80,9 @@ def _train(arguments: argparse.Namespace) -> int:
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):
-        options = Options(str(device), arguments.threads, arguments.bf16, arguments.max_steps, processes)
+        options = Options(
+            str(device), arguments.threads, arguments.bf16, arguments.compile, arguments.max_steps, processes
+        )
         best = Trainer(config, data, arguments.output, options).run()
         if processes.is_first:
             logger.info("best weights: %s", best)

@@ -34,6 +34,8 @@ from .processes import Processes, SharedSampler
 from .record import RunRecord
 
 logger = logging.getLogger(__name__)
+REPORT = 20
+"""Steps between two looks at the loss."""
 LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best", "tau_mean", "seconds")
 
 
@@ -45,6 +47,7 @@ class Options:
         device: ``cpu``, ``mps`` or ``cuda``, also with a number.
         threads: CPU threads; None leaves them as they are.
         bfloat16: bfloat16 autocast.
+        compiled: network and loss by ``torch.compile``.
         max_steps: stop after that many, for a trial.
         processes: this process among those of the run.
     """
@@ -52,6 +55,7 @@ class Options:
     device: str = "cpu"
     threads: int | None = None
     bfloat16: bool = False
+    compiled: bool = False
     max_steps: int | None = None
     processes: Processes = field(default_factory=Processes)
 
@@ -111,6 +115,8 @@ class Trainer:
     ) -> None:
         set_determinism(config.seed)
         set_track_meta(False)
+        if options.device.startswith("cuda"):
+            torch.set_float32_matmul_precision("high")  # TF32
         if options.threads:
             torch.set_num_threads(options.threads)
         self.config, self.output, self.options = config, output, options
@@ -136,14 +142,20 @@ class Trainer:
         self.network = processes.prepared(network, self.device).to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(self.network, multi_avg_fn=ramped_average(config.ema), use_buffers=True)
         self.augmentation = Augmentation(config.augmentation)
-        self.optimizer = torch.optim.AdamW(self._groups(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self._groups(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=self.device.type == "cuda" or None,
+        )
         self.epoch, self.step, self.best, self.stage = 0, 0, -1.0, -1
         output.mkdir(parents=True, exist_ok=True)
         if (output / "last.pt").is_file():
             self._resume()
         if processes.is_first:
             self.record = RunRecord(output, config, self.parts, self.epoch, origin_of_weights(config.pretrained))
-        self.objective = processes.averaging(Objective(self.network, config, options.bfloat16))
+        objective = Objective(self.network, config, options.bfloat16)
+        self.objective = processes.averaging(torch.compile(objective) if options.compiled else objective)
 
     def run(self) -> Path:
         """Train to the end; returns the file of the best weights."""
@@ -199,28 +211,34 @@ class Trainer:
             loss, tau = self._step(*self.augmentation(self.images[batch].float(), self.labels[batch], generator))
             losses.append(loss)
             taus.append(tau)
-            progress.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+            if len(losses) % REPORT == 0:
+                progress.set_postfix(loss=f"{self._finite(losses[-REPORT:]):.3f}")
             if self._out_of_steps():
                 break
-        loss, tau = self.processes.mean((float(np.mean(losses)), float(np.mean(taus))), self.device)
+        loss, tau = self.processes.mean((self._finite(losses), torch.stack(taus).mean().item()), self.device)
         self.epoch += 1
         if self.processes.is_first:
             self._save(loss, self.select(), tau, progress.format_dict["elapsed"])
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    def _finite(self, losses: list[torch.Tensor]) -> float:
+        """Mean of ``losses``; a GPU is only waited for here."""
+        mean = torch.stack(losses).mean().item()
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"the loss became {mean} by step {self.step}; lower the learning rate")
+        return mean
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         loss, tau = self.objective(images.contiguous(memory_format=torch.channels_last), labels)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; lower the learning rate")
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
-        return loss.item(), tau.item()
+        return loss.detach(), tau
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then a cosine to 1 % over all stages."""
