@@ -60,12 +60,13 @@ def an_exported(tmp_path_factory) -> Path:
     return folder / "spine-ct-blob"
 
 
-def command(site: Path | None, *arguments: object, code: int = 0, **environment: str) -> str:
+def command(site: Path | None, *arguments: object, code: int = 0, cwd: Path | None = None, **environment: str) -> str:
     """What a command wrote, of a process that finds the packages in ``site``."""
     paths = os.pathsep.join(str(path) for path in (MODULE_FOLDER, site) if path)
     done = subprocess.run(
         [sys.executable, "-m", "MedSegAttentionLib", *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | environment,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
@@ -178,7 +179,7 @@ def test_another_package_with_a_network_of_that_name_is_not_taken(an_exported, t
 
 
 def test_a_checkpoint_cannot_bring_the_code_of_its_network(an_exported, own, tmp_path, monkeypatch):
-    """Neither a folder with a package in it nor one with a module beside it runs anything, wherever it is started."""
+    """A folder with a package in it runs nothing of it, not even when Python is started there."""
     evil = tmp_path / "spine-ct-blob"
     for path in (CARD_FILE, Path("models/model.safetensors")):
         (evil / path).parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +189,8 @@ def test_a_checkpoint_cannot_bring_the_code_of_its_network(an_exported, own, tmp
         load_checkpoint(evil)
     with pytest.raises(CheckpointError, match="no part of a checkpoint"):
         add_checkpoint(evil)
+    told = command(None, "checkpoints", "verify", ".", code=1, cwd=evil)  # where Python finds what lies there
+    assert "not installed here" in told
     assert not (evil / "was-called").exists()
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GROUP = "medsegattention.networks"
 """Group of the entry points by which other packages offer networks."""
+CARD_FILE = "configs/metadata.json"
+"""What makes a folder a checkpoint."""
 
 
 class UnknownNetworkError(ValueError):
@@ -42,7 +44,7 @@ def built_in_networks() -> dict[str, Builder]:
 
 def network_names() -> list[str]:
     """Names of all networks that can be built here: the built-in ones, then those of other packages."""
-    return list(dict.fromkeys([*built_in_networks(), *sorted(entry_points(group=GROUP).names)]))
+    return list(dict.fromkeys([*built_in_networks(), *sorted(entry.name for entry in _offered())]))
 
 
 def package_of(name: str) -> str:
@@ -119,8 +121,14 @@ def check_contract(network: nn.Module, name: str) -> None:
         raise ValueError(f"network '{name}' has stride {network.stride!r}; expected a whole number from 1 on.")
 
 
+def _offered() -> list[EntryPoint]:
+    """Entry points of installed packages; a checkpoint's folder is none, even if Python was started there."""
+    found = entry_points(group=GROUP)
+    return [entry for entry in found if not (entry.dist and Path(str(entry.dist.locate_file(CARD_FILE))).is_file())]
+
+
 def _entry_point(name: str) -> EntryPoint:
-    found = list({entry.value: entry for entry in entry_points(group=GROUP, name=name)}.values())
+    found = list({entry.value: entry for entry in _offered() if entry.name == name}.values())
     if not found:
         raise UnknownNetworkError(
             f"network '{name}' is not known: it is none of {', '.join(network_names())}, and no installed package has "
