@@ -29,11 +29,12 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
         del sys.modules[_name]
 
 # Nothing below imports torch or monai: Slicer starts without them.
+from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.logic.batches import BatchLogic
 from MedSegAttentionLib.logic.checkpoints import CheckpointLogic
 from MedSegAttentionLib.logic.exports import ExportLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
-from MedSegAttentionLib.panel.choices import Axis, Device, Task
+from MedSegAttentionLib.panel.choices import Axis, Device
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.setup.sample_data import register_samples
@@ -78,7 +79,7 @@ class MedSegAttentionParameterNode:
 
     Attributes:
         inputVolume: what to segment.
-        task: what to find in it.
+        task: what to find in it; see ``MedSegAttentionLib.data.task``.
         checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
         device: where the network runs.
         axis: which axis slices are cut along.
@@ -91,7 +92,7 @@ class MedSegAttentionParameterNode:
 
     # Both classes by name: the node list offers exactly the classes named here, so no label maps.
     inputVolume: Union[vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode, None]  # noqa: UP007 - older Slicer needs Union
-    task: Task = Task.PROSTATE
+    task: str = BUILT_IN_TASKS[0]
     checkpoint: str = ""
     device: Device = Device.AUTO
     axis: Axis = Axis.AUTO

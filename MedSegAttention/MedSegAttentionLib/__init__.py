@@ -8,7 +8,7 @@ What flows through, one way::
 Rooms, and what each may import:
 
 * ``data``        frozen dataclasses and errors                            numpy alone
-* ``networks``    one published network per file; mechanisms in ``layers``  torch
+* ``networks``    one network per file, found by name; mechanisms in ``layers``  torch
 * ``files``       image files to VolumeImage                               data; SimpleITK, Pillow
 * ``checkpoints`` a folder on disk to a verified network and its card      data, networks
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch

@@ -10,7 +10,7 @@ Rooms, and what each may import beside the library's rooms:
 * ``data``        downloads to folders, folders to cases, slices and training pictures  torch, SimpleITK, Pillow
 * ``fitting``     configuration, objective, loop, processes, learning curve             data; torch, monai
 * ``measuring``   figures of a checkpoint, time and memory, operations of a network     data, fitting; torch, scipy
-* ``publishing``  checkpoint, tables and pages from runs and figures, ONNX               fitting, measuring; torch, onnx
+* ``publishing``  checkpoint, tables and pages from runs and figures, ONNX               data, fitting, measuring; torch
 * ``ablations``   networks compared by the same data and steps                          data, fitting, measuring; torch
 * ``commands``    what each training command of ``MedSegAttentionLib.__main__`` does    all
 

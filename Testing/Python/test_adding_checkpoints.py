@@ -105,7 +105,8 @@ def test_one_that_is_there_already_is_not_replaced(a_checkpoint, own):
     [
         ({"id": "../evil"}, ["../evil", "TASK-NETWORK"]),
         ({"id": "Prostate-Net"}, ["small letters"]),
-        ({"id": "brain-net", "task": "brain"}, ["brain", "prostate, skin, polyp, abdomen"]),
+        ({"id": "brain-net", "task": "spine"}, ["brain-net", "'spine'", "the task that its card names"]),
+        ({"id": "Brain-net", "task": "Brain"}, ["Brain", "small letters"]),
         ({"id": "prostate-klo-net"}, ["ships with the extension", "another ID"]),
         ({"weights_sha256": "0" * 64}, [f"{ID}/models/model.safetensors", "damaged or altered"]),
         ({"labels": []}, ["not a valid checkpoint card", "labels"]),
@@ -201,7 +202,7 @@ def test_a_wrong_folder_is_noticed_early(a_checkpoint, own, monkeypatch):
 
 def test_a_check_of_the_caller_refuses_before_it_lands(a_checkpoint, own):
     write_card(a_checkpoint, read_card_values(a_checkpoint) | {"network": "no-net"})
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="no installed package has an entry point 'no-net'"):
         add_checkpoint(a_checkpoint, check=load_checkpoint)
     assert list(own.iterdir()) == []
 

@@ -49,7 +49,10 @@ TRAINING_ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "data": (set(), TORCH | LIBRARY | {"SimpleITK", "PIL", "tqdm"}),
     "fitting": ({"data"}, TORCH | LIBRARY | {"safetensors", "matplotlib", "tqdm"}),
     "measuring": ({"data", "fitting"}, TORCH | LIBRARY | {"scipy"}),
-    "publishing": ({"fitting", "measuring"}, TORCH | LIBRARY | {"safetensors", "matplotlib", "onnx", "onnxruntime"}),
+    "publishing": (
+        {"data", "fitting", "measuring"},
+        TORCH | LIBRARY | {"safetensors", "matplotlib", "onnx", "onnxruntime"},
+    ),
     "ablations": ({"data", "fitting", "measuring"}, TORCH | LIBRARY | {"matplotlib"}),
     "commands": ({"data", "fitting", "measuring", "publishing", "ablations"}, LIBRARY),
     "__init__": (set(), set()),

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from MedSegAttentionLib.networks import NETWORKS, build_network
+from MedSegAttentionLib.networks import build_network
+from MedSegAttentionLib.networks.known import built_in_networks
 from MedSegAttentionLib.networks.vmkla_unet import VARIANTS
 
 torch.set_num_threads(1)
-NAMES = sorted(NETWORKS)
+NAMES = sorted(built_in_networks())
 WITH_TAU = {"klo-net": 2, "knn-unet": 2, "klo-lite": 3}
 """Networks that have the attention unasked -> their stages with it."""
 STATE_SPACE: dict[str, Any] = {"depths": (1, 1, 1, 1), "drop_rate": 0.0}

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from MedSegAttentionLib.networks import NETWORKS, build_network
+from MedSegAttentionLib.networks import build_network
+from MedSegAttentionLib.networks.known import built_in_networks
 from MedSegAttentionLib.networks.layers import dynamic_knn_attention as module
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionLib.networks.layers.nearest import nearest_mask, nearest_of_many
 from MedSegAttentionTraining.measuring.complexity import measure_complexity, vanilla_unet
 
 torch.set_num_threads(1)
-NAMES = sorted(NETWORKS)
+NAMES = sorted(built_in_networks())
 PAPER_INPUT = (1, 1, 256, 256)
 
 

@@ -19,7 +19,8 @@ from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.data.errors import DependencyError, InputError, MedSegAttentionError
-from MedSegAttentionLib.networks import NETWORKS, build_network, setr_conv, setr_cvt
+from MedSegAttentionLib.networks import build_network, setr_conv, setr_cvt
+from MedSegAttentionLib.networks.known import built_in_networks
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionTraining.publishing import onnx_export
 from MedSegAttentionTraining.publishing.onnx_export import export_checkpoint, export_onnx
@@ -100,7 +101,7 @@ def run_torch(network: nn.Module, x: Tensor) -> dict[str, np.ndarray]:
 
 
 def test_every_network_is_exported_here():
-    assert {name for name, _, _ in EXPORTED} == set(NETWORKS)
+    assert {name for name, _, _ in EXPORTED} == set(built_in_networks())
 
 
 @pytest.mark.parametrize(("name", "config", "size"), EXPORTED)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from MedSegAttentionLib.data.errors import CheckpointError
 from slicer_double.application import execute_module
-from slicer_double.fakes import add_noise
+from slicer_double.fakes import a_card, add_noise
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -140,7 +141,7 @@ def test_a_closed_module_does_not_change_parameters(open_module, a_volume_node):
     widget = open_module()
     widget.exit()
     widget.ui.taskComboBox.setCurrentIndex(2)
-    assert widget.logic.getParameterNode().task.value == "prostate"
+    assert widget.logic.getParameterNode().task == "prostate"
 
 
 def test_closing_the_scene_empties_the_panel(open_module, a_scene, a_volume_node):
@@ -209,3 +210,36 @@ def test_reload_executes_the_library_again(open_module, a_module, monkeypatch, a
 @pytest.mark.parametrize("signature", ["clicked(int)", "clickedd(bool)"])
 def test_the_double_refuses_a_misspelt_signal(open_module, signature):
     assert not open_module().ui.applyButton.connect(signature, print)
+
+
+def test_a_task_that_a_checkpoint_brings_is_offered_with_its_title(open_module, a_module, a_volume_node, monkeypatch):
+    cards = [a_card("prostate-x", "prostate"), replace(a_card("spine-x", "spine"), task_title="Spine & sacrum")]
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
+    widget = open_module()
+    ui, parameters = widget.ui, widget.logic.getParameterNode()
+    assert entries(ui.taskComboBox) == ["Prostate", "Skin", "Polyp", "Abdomen", "Spine & sacrum"]
+    ui.taskComboBox.setCurrentIndex(4)
+    assert parameters.task == "spine"
+    assert entries(ui.checkpointComboBox) == ["Automatic", "spine-x"]
+    assert ui.applyButton.enabled
+
+
+def test_a_scene_may_name_a_task_that_is_not_installed_here(open_module, a_volume_node):
+    widget = open_module()
+    parameters = widget.logic.getParameterNode()
+    parameters.task = "lung-nodule"
+    assert widget.ui.taskComboBox.currentText == "Lung nodule"
+    assert widget.ui.modelCardBrowser.plainText == "No checkpoint for task 'lung-nodule' is installed."
+    assert not widget.ui.applyButton.enabled
+    widget.ui.taskComboBox.setCurrentIndex(0)
+    assert parameters.task == "prostate"
+    assert entries(widget.ui.taskComboBox) == ["Prostate", "Skin", "Polyp", "Abdomen"]
+
+
+def test_a_scene_of_the_time_when_tasks_were_a_fixed_list_opens(open_module, a_volume_node):
+    widget = open_module()
+    widget.exit()
+    widget.logic.getParameterNode().parameterNode.SetParameter("task", "ABDOMEN")
+    widget.enter()
+    assert widget.ui.taskComboBox.currentText == "Abdomen"
+    assert entries(widget.ui.checkpointComboBox) == ["Automatic", "abdomen-ct-x", "abdomen-mr-x"]

@@ -21,6 +21,7 @@ REQUIRED = {
 }
 """Entry of the card -> its kinds -> what each kind needs."""
 TEXTS = ("id", "version", "task", "title", "description", "modality", "license", "weights_sha256")
+MORE_TEXTS = ("task_title", "network_package")
 
 
 def read_card(folder: str | Path) -> Card:
@@ -88,8 +89,8 @@ def _check_fitted(values: dict[str, Any]) -> None:
 
 
 def _check_what_people_read(values: dict[str, Any]) -> None:
-    lists, tables, switches = ("limits", "training_data", "flips"), ("metrics",), ("default",)
-    for entries, kind in ((TEXTS, str), (lists, list), (tables, dict), (switches, bool)):
+    lists, tables, switches = ("limits", "training_data", "flips"), ("metrics", "training"), ("default",)
+    for entries, kind in ((TEXTS, str), (MORE_TEXTS, str), (lists, list), (tables, dict), (switches, bool)):
         for entry in entries:
             if entry in values and not isinstance(values[entry], kind):
                 raise TypeError(f"{entry} is {type(values[entry]).__name__}, expected {kind.__name__}")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ..data.card import Card, default_checkpoints
 from ..data.errors import CheckpointError, InputError, UsageError
+from ..data.task import BUILT_IN_TASKS, names_modality, task_names
 from ..data.volume import VolumeImage
 from .card_file import CARD_FILE, read_card
 
 logger = logging.getLogger(__name__)
 
-TASKS = ("prostate", "skin", "polyp", "abdomen")
 SHIPPED = Path(__file__).resolve().parents[2] / "Resources" / "Checkpoints"
 WEIGHTS_FILE = Path("models") / "model.safetensors"
 USER_FOLDER_VARIABLE = "MEDSEGATTENTION_CHECKPOINTS"
@@ -74,6 +74,14 @@ def list_checkpoints() -> list[Card]:
     return cards
 
 
+def check_task(task: str) -> None:
+    """Raise :class:`UsageError` where neither a built-in task nor one of an installed checkpoint has this name."""
+    if task not in BUILT_IN_TASKS and task not in (known := task_names(list_checkpoints())):
+        raise UsageError(
+            f"task '{task}' is not known; expected one of {', '.join(known)}, or add a checkpoint of that task first."
+        )
+
+
 def find_checkpoint(name: str | Path) -> Path:
     """Folder of a checkpoint given by ID, by folder, or by a task whose default does not depend on the modality.
 
@@ -95,7 +103,7 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
     """Folder of the checkpoint for a task and volume.
 
     Args:
-        task: one of :data:`TASKS`; may be None when ``checkpoint`` is given.
+        task: of :func:`~..data.task.task_names`; may be None when ``checkpoint`` is given.
         volume: where a task has checkpoints for CT and MR its modality decides; without one a smallest value of at most
             -200 means CT.
         checkpoint: ID or folder that overrides the choice.
@@ -104,19 +112,18 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
         InputError: unknown task, checkpoint of another task, or nothing says which modality the volume is.
         CheckpointError: no such checkpoint, or none for this task.
     """
-    if task is not None and task not in TASKS:
-        raise UsageError(f"task '{task}' is not known; expected one of {', '.join(TASKS)}.")
+    if task is not None:
+        check_task(task)
     if checkpoint:
         folder = find_checkpoint(checkpoint)
         if task is not None and read_card(folder).task != task:
             raise InputError(f"checkpoint '{checkpoint}' is for task {read_card(folder).task}, not for '{task}'.")
         return folder
     if task is None:
-        raise InputError(
-            f"neither task nor checkpoint was given; expected a task ({', '.join(TASKS)}) or a checkpoint."
-        )
+        known = ", ".join(task_names(list_checkpoints()))
+        raise InputError(f"neither task nor checkpoint was given; expected a task ({known}) or a checkpoint.")
     cards = default_checkpoints(list_checkpoints(), task)
-    if len(cards) > 1 or (task == "abdomen" and cards):
+    if len(cards) > 1 or any(names_modality(card) for card in cards):
         cards = _of_modality(cards, volume)
     if not cards:
         raise CheckpointError(f"no checkpoint for task '{task}' is installed; add one or choose another task.")
@@ -134,6 +141,8 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
             f"'{volume.name}' is a colour picture; this task takes grey volumes ({', '.join(c.id for c in cards)})."
         )
     modality = volume.modality or ("CT" if volume.array.min() <= CT_MINIMUM else None)
+    if modality is None and len(cards) == 1:
+        return cards
     if matching := [card for card in cards if card.modality == modality]:
         return matching
     choices = ", ".join(card.id for card in cards)

@@ -12,6 +12,7 @@ from torch import nn
 from ..data.card import Card
 from ..data.errors import CheckpointError
 from ..networks import build_network
+from ..networks.known import UnknownNetworkError, require_network
 from .card_file import read_card
 from .quantisation import restored
 from .weights import verified_weights
@@ -28,17 +29,23 @@ class Checkpoint:
 def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Check and load the checkpoint in ``folder``; no code or expression from it is ever run.
 
+    Its network is one of ours, or of a package that is installed: the card names it, and cannot bring it along.
+
     Raises:
-        CheckpointError: the card or the weights are missing, altered, or do not fit each other.
+        CheckpointError: the card or the weights are missing, altered, or do not fit each other; or the network is of a
+            package that is not installed.
     """
     folder = Path(folder)
     card = read_card(folder)
     content = verified_weights(folder, card)
     try:
+        require_network(card.network, card.network_package)
         network = build_network(
             card.network, in_channels=card.in_channels, out_channels=card.out_channels, **card.network_config
         )
         network.load_state_dict(restored(load(content)))
+    except UnknownNetworkError as error:
+        raise CheckpointError(f"checkpoint '{folder}' cannot run here: {error}") from error
     except (ValueError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
         raise CheckpointError(f"checkpoint '{folder}' does not fit this version of MedSegAttention: {error}") from error
     if card.fit["size"] % network.stride:

@@ -7,7 +7,6 @@ import logging
 
 from ..checkpoints.adding import add_checkpoint, remove_checkpoint
 from ..checkpoints.catalogue import (
-    TASKS,
     checkpoint_folders,
     find_checkpoint,
     list_checkpoints,
@@ -16,6 +15,7 @@ from ..checkpoints.catalogue import (
 )
 from ..data.card import default_checkpoints
 from ..data.errors import CheckpointError
+from ..data.task import task_names
 from ..inference.settings import DEVICES
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def _list(_arguments: argparse.Namespace) -> int:
     cards, own = list_checkpoints(), user_checkpoints()
-    defaults = [card for task in TASKS for card in default_checkpoints(cards, task)]
+    defaults = [card for task in task_names(cards) for card in default_checkpoints(cards, task)]
     for card in cards:
         classes = ", ".join(label.name for label in card.labels)
         remarks = ", default of its task" * (card in defaults) + ", added by you" * (card.id in own)

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoints.catalogue import TASKS
+from ..checkpoints.catalogue import check_task
 from ..data.errors import UsageError
 from ..files.cases import ImageSource, images_in
 from ..files.reading import stem_of
@@ -40,7 +40,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="NRRD, NIfTI, MHA, PNG, JPG, TIFF; a DICOM series folder; or a folder of those, which writes summary.csv "
         "too and skips what is there already",
     )
-    parser.add_argument("--task", choices=TASKS, help="what to segment")
+    parser.add_argument(
+        "--task", help="what to segment: prostate, skin, polyp, abdomen, or the task of a checkpoint that you added"
+    )
     parser.add_argument("--checkpoint", help="checkpoint ID or folder, instead of the task's own choice")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--device", choices=DEVICES, default="auto")
@@ -77,10 +79,10 @@ def run_command(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         test_time_flips=arguments.flips,
     )
-    if arguments.task is None and arguments.checkpoint is None:
-        raise UsageError(
-            f"neither --task nor --checkpoint was given; expected one of them (tasks: {', '.join(TASKS)})."
-        )
+    if arguments.task is not None:
+        check_task(arguments.task)
+    elif arguments.checkpoint is None:
+        raise UsageError("neither --task nor --checkpoint was given; expected one of them; see checkpoints list.")
     inputs = images_in(arguments.input)
     also = {"nifti": arguments.nifti, "report": arguments.report, "scene_file": arguments.scene}
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, **also}

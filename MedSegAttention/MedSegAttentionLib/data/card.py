@@ -48,7 +48,7 @@ class Card:
     Attributes:
         id: ``TASK[-MODALITY]-NETWORK``, the name of its folder.
         version: of the checkpoint.
-        task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+        task: what it is for, one word in small letters (words joined by ``-``); see :mod:`.task`.
         title: one line for a list.
         description: what it segments and in which images, for a radiologist.
         modality: DICOM Modality it takes: ``CT``, ``MR``, ``XC`` (photograph) or ``ES`` (endoscopy).
@@ -64,10 +64,12 @@ class Card:
             volume (clipped to the window, for CT) must lie; null for no bound.
         postprocessing: ``{"largest_component": true}`` keeps the largest connected piece of each class.
         attention: the maps it can give.
-        training_data: what it was trained on, each ``{"name", "cases", "terms", "citation"}``.
+        training_data: what it was trained on, each ``{"name", "cases", "terms", "citation"}``, of runs that kept a
+            record also ``kept_aside`` (cases) and ``folder``.
         license: one line; the full text is the checkpoint's LICENSE file.
         limits: known failures, one sentence each.
-        metrics: measured figures by data set, of ``evaluate``; ``calibration`` among them is of ``reliability``.
+        metrics: measured figures by data set and split, of ``evaluate``; ``calibration`` among them is of
+            ``reliability``, ``learned_from`` says that it learned from these cases, or may have. Empty: not measured.
         flips: mirror images of a slice that are as good as the slice, some of :data:`FLIPS`: those the network was
             trained on. None where left and right tell organs apart.
         presence: how a class is judged to be in a slice at all, ``{"weights": {feature: number}, "bias": number,
@@ -76,6 +78,11 @@ class Card:
         temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
+        task_title: what a user reads for a task that is not built in; empty for its name.
+        training: how the run went, from its own record: ``recorded``, ``epochs``, ``chosen_epoch``, ``configuration``,
+            ``project_version``, ``commit``, ``pretrained`` and more. ``{"recorded": false}`` where nothing is known of
+            it; empty for cards that are older than the records of runs.
+        network_package: ``"NAME VERSION"`` of the package that offers the network; empty for one of ours.
     """
 
     id: str
@@ -104,6 +111,9 @@ class Card:
     presence: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     default: bool = False
+    task_title: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    network_package: str = ""
 
     @property
     def out_channels(self) -> int:

@@ -72,7 +72,7 @@ class RunLogic:
 
         Args:
             volumeNode: scalar or colour volume; None for the active volume.
-            task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+            task: ``prostate``, ``skin``, ``polyp``, ``abdomen``, or the task of a checkpoint that was added.
             checkpoint: ID or folder; None lets task and volume decide.
             device: ``auto``, ``cuda``, ``mps`` or ``cpu``.
             attention: all maps of the checkpoint, none, or the names of some.

@@ -1,46 +1,32 @@
-"""The published networks, one file each, behind one contract (:mod:`.contract`)."""
+"""The published networks, one file each, behind one contract (:mod:`.contract`), found by name (:mod:`.known`)."""
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .known import builder_of, built_in_networks, check_contract
 
 if TYPE_CHECKING:
     from torch import nn
-
-NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "unet": ("unet", "UNet", {}),
-    "csp-unet": ("klo_net", "KLONet", {"attention": False}),
-    "knn-unet": ("klo_net", "KLONet", {"csp": False}),
-    "klo-net": ("klo_net", "KLONet", {}),
-    "klo-lite": ("klo_lite", "KLOLite", {}),
-    "km-unet": ("km_unet", "KMUNet", {}),
-    "vm-unet": ("vm_unet", "VMUNet", {}),
-    "vmkla-unet": ("vmkla_unet", "VMKLAUNet", {}),
-    "setr": ("setr", "SETR", {}),
-    "setr-conv": ("setr_conv", "SETRConv", {}),
-    "setr-cvt": ("setr_cvt", "SETRCvT", {}),
-}
-"""Name -> (file, class, options that make it this variant)."""
 
 
 def build_network(name: str, *, in_channels: int, out_channels: int, **config: Any) -> nn.Module:
     """Build a network by name.
 
     Args:
-        name: a key of :data:`NETWORKS`.
+        name: one of :func:`~.known.network_names`.
         in_channels: channels of the picture.
         out_channels: ``K``, number of logit maps.
         **config: options of the network's class; the defaults are the paper's configuration.
 
     Raises:
-        ValueError: unknown name or option.
+        ValueError: unknown name or option, or a network of another package that does not keep the contract.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"network '{name}' is not known; expected one of {', '.join(NETWORKS)}")
-    file, cls, options = NETWORKS[name]
-    network_class = getattr(import_module(f".{file}", __name__), cls)
+    builder = builder_of(name)
     try:
-        return network_class(in_channels, out_channels, **{**options, **config})
+        network = builder(in_channels, out_channels, **config)
     except TypeError as error:
         raise ValueError(f"network '{name}' does not take these options: {error}") from error
+    if name not in built_in_networks():
+        check_contract(network, name)
+    return network

@@ -1,4 +1,14 @@
-"""What every network of this package promises."""
+"""What every network promises, those of other packages too.
+
+* ``network(x)`` gives logits ``[B, K, H, W]`` of a picture ``[B, in_channels, H, W]``;
+* ``network.forward_with_attention(x)`` gives the same with its maps, a :class:`SegmentationOutput`;
+* ``network.stride``: pixels of the picture to one position of its deepest stage; a canvas has a multiple of it;
+* ``network.cells``: stage with a row of attention -> pixels to one of its positions, ``{}`` for none. With any, also
+  ``attention_grid`` and ``attention_row``.
+
+:class:`~.picture_network.PictureNetwork` has all of them but ``segment``: a network that is derived from it keeps the
+contract.
+"""
 
 from __future__ import annotations
 

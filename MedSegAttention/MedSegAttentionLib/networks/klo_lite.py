@@ -126,3 +126,6 @@ class KLOLite(PictureNetwork):
 def upsampled(x: Tensor) -> Tensor:
     """``[B, C, h, w] -> [B, C, 2h, 2w]``, bilinear."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+NETWORKS = {"klo-lite": KLOLite}

@@ -94,3 +94,6 @@ class KLONet(UNet):
     def row_layer(self, stage: str) -> nn.Module:
         """The layer whose ``row`` takes the recorded input of ``stage``."""
         return self.attention[stage] if stage in self.attention else super().row_layer(stage)
+
+
+NETWORKS = {"csp-unet": partial(KLONet, attention=False), "knn-unet": partial(KLONet, csp=False), "klo-net": KLONet}

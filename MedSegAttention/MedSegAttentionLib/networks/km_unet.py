@@ -188,3 +188,6 @@ class KMUNet(PictureNetwork):
             if number < len(self.decoder_kan):
                 x = self.decoder_kan[number](x)
         return self.head(x)
+
+
+NETWORKS = {"km-unet": KMUNet}

@@ -154,3 +154,6 @@ def check_options(width: int, depth: int, attention: str) -> None:
         raise ValueError(f"width must be a positive multiple of 8; got {width}")
     if depth < 1:
         raise ValueError(f"depth must be at least 1; got {depth}")
+
+
+NETWORKS = {"setr": SETR}

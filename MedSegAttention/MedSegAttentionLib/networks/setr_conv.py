@@ -172,3 +172,6 @@ class SETRConv(TransformerNetwork):
         *skips, deepest = self.stem(x)
         x = self.transformer(self.embed(deepest), record)
         return self.decoder(self.at_bottleneck(x, record), skips)
+
+
+NETWORKS = {"setr-conv": SETRConv}

@@ -195,3 +195,6 @@ class SETRCvT(TransformerNetwork):
             for number, stage in enumerate(self.stages)
             for place, block in stage.blocks.items()
         }
+
+
+NETWORKS = {"setr-cvt": SETRCvT}

@@ -84,3 +84,6 @@ class UNet(PictureNetwork):
     def after_level(self, level: int, x: Tensor, record: Record | None) -> Tensor:
         """What follows the block of encoder level ``level`` (0 = full resolution)."""
         return self.at_bottleneck(x, record) if level == LEVELS - 1 else x
+
+
+NETWORKS = {"unet": UNet}

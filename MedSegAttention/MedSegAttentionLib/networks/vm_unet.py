@@ -175,3 +175,6 @@ class VMUNet(PictureNetwork):
             for number, block in enumerate(blocks, start=1):
                 x = block(x, f"decoder{stage + 1}_{number}", record)
         return self.head(self.final_expand(x).movedim(3, 1))
+
+
+NETWORKS = {"vm-unet": VMUNet}

@@ -161,3 +161,6 @@ class VMKLAUNet(VMUNet):
             return super().row_layer(stage)
         number, block = stage.removeprefix("decoder").split("_")
         return self.decoder[int(number) - 1][int(block) - 1].attention
+
+
+NETWORKS = {"vmkla-unet": VMKLAUNet}

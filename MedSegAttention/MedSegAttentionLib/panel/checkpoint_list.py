@@ -52,6 +52,10 @@ class CheckpointList:
             self._cards, self._problem = {}, str(error)
         self._listed = None
 
+    def cards(self) -> list[Card]:
+        """The installed checkpoints."""
+        return list(self._cards.values())
+
     def hasTask(self, task: str) -> bool:
         """Whether a checkpoint for ``task`` is installed."""
         return any(card.task == task for card in self._cards.values())

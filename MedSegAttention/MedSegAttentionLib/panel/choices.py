@@ -11,19 +11,6 @@ from typing import Any
 from slicer.i18n import tr as _
 
 
-class Task(Enum):
-    """What to segment."""
-
-    PROSTATE = "prostate"
-    SKIN = "skin"
-    POLYP = "polyp"
-    ABDOMEN = "abdomen"
-
-    def label(self) -> str:
-        """Translated name; Slicer's parameter node fills the list with it."""
-        return {"prostate": _("Prostate"), "skin": _("Skin"), "polyp": _("Polyp"), "abdomen": _("Abdomen")}[self.value]
-
-
 class Device(Enum):
     """Where the network runs."""
 
@@ -53,7 +40,7 @@ class Axis(Enum):
 def choicesOf(parameters: Any) -> dict[str, Any]:
     """The parameter node's choices as keywords of ``segment``, ``segmentBatch`` and ``segmentSequence``."""
     return {
-        "task": parameters.task.value,
+        "task": parameters.task,
         "checkpoint": parameters.checkpoint or None,
         "device": parameters.device.value,
         "axis": parameters.axis.value,

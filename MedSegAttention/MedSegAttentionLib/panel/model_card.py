@@ -31,11 +31,9 @@ def cardHtml(card: Card, expectedTime: str = "") -> str:
             "<table cellpadding='2'>",
             *(f"<tr><td><b>{escape(name)}</b></td><td>{escape(text)}</td></tr>" for name, text in rows),
             "</table>",
-            _section(
-                _("Measured on images it was not trained on"), [_measured(*item) for item in card.metrics.items()]
-            ),
+            *_measuredSections(card.metrics),
             _section(_("Known failures"), [escape(text) for text in map(str, card.limits)]),
-            _section(_("Trained on"), [_trainingData(data) for data in card.training_data]),
+            _section(_("Trained on"), [*map(_trainingData, card.training_data), *_training(card.training)]),
         )
     )
 
@@ -48,9 +46,9 @@ def cardsHtml(cards: list[tuple[Card, str]]) -> str:
     return first + "<hr>".join(cardHtml(card, time) for card, time in cards)
 
 
-def _section(title: str, items: list[str]) -> str:
-    """A heading and a list; ``items`` are HTML already."""
-    shown = items or [escape(_("Nothing is stated."))]
+def _section(title: str, items: list[str], without: str = "") -> str:
+    """A heading and a list; ``items`` are HTML already, ``without`` stands there where there are none."""
+    shown = items or [escape(without or _("Nothing is stated."))]
     return f"<p><b>{escape(title)}</b></p><ul>{''.join(f'<li>{item}</li>' for item in shown)}</ul>"
 
 
@@ -63,6 +61,18 @@ def _images(card: Card) -> str:
 def _modality(card: Card) -> str:
     names = {"CT": _("CT"), "MR": _("MR"), "XC": _("photographs"), "ES": _("endoscopy")}
     return names.get(card.modality, card.modality)
+
+
+def _measuredSections(metrics: dict[str, Any]) -> list[str]:
+    """Figures on images it was not trained on, and apart from them those on images that it was, or may have been."""
+    new, learned = [], []
+    for name, figures in metrics.items():
+        known = isinstance(figures, dict) and figures.get("learned_from")
+        (learned if known else new).append(_measured(name, figures))
+    sections = [_section(_("Measured on images it was not trained on"), new, without=_("Not measured."))]
+    if learned:
+        sections.append(_section(_("Measured on images it was trained on, or may have been"), learned))
+    return sections
 
 
 def _measured(dataSet: str, figures: Any) -> str:
@@ -96,4 +106,26 @@ def _number(value: Any, decimals: int) -> str:
 
 def _trainingData(data: dict[str, Any]) -> str:
     text = _("{name}, {cases} cases. Terms: {terms}. {citation}")
-    return escape(text.format(**{key: data.get(key, "?") for key in ("name", "cases", "terms", "citation")}))
+    if "kept_aside" in data:
+        text = _("{name}, {cases} cases learned from, {kept_aside} kept aside. Terms: {terms}. {citation}")
+    return escape(
+        text.format(**{key: data.get(key, "?") for key in ("name", "cases", "kept_aside", "terms", "citation")})
+    )
+
+
+def _training(training: dict[str, Any]) -> list[str]:
+    """How the run went; nothing of cards that are older than the records of runs."""
+    if not training:
+        return []
+    if not training.get("recorded"):
+        return [escape(_("Not recorded: these weights came without the record of their training run."))]
+    told = {key: training.get(key, "?") for key in ("epochs", "chosen_epoch", "project_version")}
+    told["commit"] = training.get("commit") or _("not known")
+    text = _("Epoch {chosen_epoch} of {epochs}; MedSegAttention {project_version}, commit {commit}.").format(**told)
+    lines = [escape(text)]
+    if count := training.get("unrecorded_epochs"):
+        lines.append(escape(_("What the first {count} epochs learned from is not recorded.").format(count=count)))
+    if isinstance(start := training.get("pretrained"), dict):
+        told = {key: start.get(key, "?") for key in ("name", "source", "terms")}
+        lines.append(escape(_("It started from {name} ({source}). Terms: {terms}.").format(**told)))
+    return lines

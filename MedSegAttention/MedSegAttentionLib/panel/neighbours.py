@@ -77,8 +77,8 @@ class NeighboursSection(Section):
         """(volume, task, checkpoint): those of the chosen result, so that its rows explain it; else those to be run."""
         parameters, result = self._parameters, self._parameters.result
         if result is None:
-            return parameters.inputVolume, parameters.task.value, parameters.checkpoint or None
-        task = provenance_of(result).get("task") or parameters.task.value
+            return parameters.inputVolume, parameters.task, parameters.checkpoint or None
+        task = provenance_of(result).get("task") or parameters.task
         return source_volume(result), task, result.GetAttribute(CHECKPOINT_ATTRIBUTE) or None
 
     def _axis(self) -> str:

@@ -29,6 +29,7 @@ from .licence import licenceAccepted
 from .neighbours import NeighboursSection
 from .results_section import ResultsSection
 from .self_check_section import SelfCheckSection
+from .task_list import TaskList
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Panel:
         self._time = ExpectedTime(
             ui, logic, lambda: self._parameterNode, self._candidates, self._candidatesReady, self._update
         )
+        self._tasks = TaskList(ui, self._onTaskChosen)
         self._checkpoints = CheckpointList(ui, self._onCheckpointChosen, self._time.text)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
@@ -91,6 +93,7 @@ class Panel:
         self._parameterNode = parameterNode
         self._inputVolume = parameterNode.inputVolume if parameterNode else None
         if parameterNode:
+            parameterNode.task = parameterNode.task.lower()  # scenes saved when tasks were a fixed list have PROSTATE
             # connectGui(ui) does the same, but Slicer's gives no tag back by which to disconnect.
             self._guiTag = parameterNode.connectParametersToGui(
                 {name: widget for widget in vars(self.ui).values() if (name := widget.property("SlicerParameterName"))}
@@ -115,8 +118,8 @@ class Panel:
         self.setParameterNode(None)
         self._closed = True
         self.cancel()
-        parts = (self._checkpoints, self._time, self._ownCheckpoints, self._selfCheck, self._batch, *self._sections)
-        for part in parts:
+        lists = (self._tasks, self._checkpoints, self._time)
+        for part in (*lists, self._ownCheckpoints, self._selfCheck, self._batch, *self._sections):
             part.close()
         self.ui.applyButton.disconnect("clicked(bool)", self.onApplyButton)
         self.ui.inputVolumeSelector.disconnect("nodeAdded(vtkMRMLNode*)", self._onVolumeAdded)
@@ -128,7 +131,7 @@ class Panel:
             return
         with self._errorsShown():
             parameters = self._parameterNode
-            if self._ready(parameters.inputVolume, parameters.task.value, parameters.checkpoint or None):
+            if self._ready(parameters.inputVolume, parameters.task, parameters.checkpoint or None):
                 self._start()
 
     def _askAndCancel(self) -> None:
@@ -261,7 +264,8 @@ class Panel:
         if parameters and self._lettingGoOfResult():
             return  # that called this method again
         if parameters:
-            selected = self._checkpoints.show(parameters.task.value, parameters.checkpoint)
+            self._tasks.show(self._checkpoints.cards(), parameters.task)
+            selected = self._checkpoints.show(parameters.task, parameters.checkpoint)
             if selected != parameters.checkpoint:
                 parameters.checkpoint = selected  # calls this method again
                 return
@@ -293,9 +297,13 @@ class Panel:
             return _("Choose an input volume")
         if is_overlay(parameters.inputVolume):
             return _("This is an attention map: choose the image it was made from")
-        if not self._checkpoints.hasTask(parameters.task.value):
+        if not self._checkpoints.hasTask(parameters.task):
             return _("No checkpoint for this task is installed")
         return ""
+
+    def _onTaskChosen(self, task: str) -> None:
+        if self._parameterNode:
+            self._parameterNode.task = task
 
     def _onCheckpointChosen(self, checkpoint: str) -> None:
         if self._parameterNode:

@@ -40,7 +40,7 @@ def run(
 
     Args:
         volume: what to segment.
-        task: one of :data:`~..checkpoints.catalogue.TASKS`; may be None when ``checkpoint`` is given.
+        task: of :func:`~..data.task.task_names`; may be None when ``checkpoint`` is given.
         checkpoint: ID or folder; None lets task and volume decide.
         settings: choices of the run.
         on_slice: called with each finished slice.

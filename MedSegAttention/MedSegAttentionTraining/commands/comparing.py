@@ -28,7 +28,7 @@ def _add_complexity(commands: argparse._SubParsersAction) -> None:
 
 
 def _complexity(arguments: argparse.Namespace) -> int:
-    from MedSegAttentionLib.networks import NETWORKS
+    from MedSegAttentionLib.networks.known import network_names
 
     from ..measuring.zoo import complexity_table
 
@@ -37,8 +37,8 @@ def _complexity(arguments: argparse.Namespace) -> int:
 
         logger.info(savings_table())
         return 0
-    if unknown := set(arguments.network) - {*NETWORKS}:
-        raise UsageError(f"network {sorted(unknown)} is not known; expected some of {', '.join(NETWORKS)}.")
+    if unknown := set(arguments.network) - {*network_names()}:
+        raise UsageError(f"network {sorted(unknown)} is not known; expected some of {', '.join(network_names())}.")
     logger.info(complexity_table(arguments.network, arguments.size))
     return 0
 

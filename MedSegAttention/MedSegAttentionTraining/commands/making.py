@@ -65,12 +65,18 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from MedSegAttentionLib.networks.known import UnknownNetworkError, require_network
+
     from ..data.cases import read_folder
     from ..fitting.config import read_config
     from ..fitting.loop import Options, Trainer
     from ..fitting.processes import training_processes
 
     config = read_config(arguments.config)
+    try:
+        require_network(config.network["name"])
+    except UnknownNetworkError as error:
+        raise InputError(f"'{arguments.config}' cannot be trained here: {error}") from error
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):
@@ -90,13 +96,15 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     )
     export.add_argument("--format", choices=("bundle", "onnx"), default="bundle", help="MONAI bundle (default) or ONNX")
     export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
-    export.add_argument("--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run")
+    export.add_argument(
+        "--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run, with run.json"
+    )
     export.add_argument(
         "--card",
         type=Path,
         metavar="JSON",
-        help="bundle: its texts, training data and terms; without it those of the configuration's name in "
-        "MedSegAttentionTraining/cards, which are true of the checkpoints that ship alone",
+        help="bundle: card source, what only a person can say of it (Resources/docs/own.md); without it that of the "
+        "configuration's name in MedSegAttentionTraining/cards",
     )
     export.add_argument(
         "--metrics", type=Path, nargs="*", default=[], metavar="JSON", help="bundle: files of evaluate and reliability"
@@ -110,6 +118,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.format == "onnx":
         return _export_onnx(arguments)
     from ..fitting.config import read_config
+    from ..fitting.record import record_beside
     from ..publishing.bundle import Training, write_bundle
 
     if arguments.weights is None or arguments.attention is not None:
@@ -117,7 +126,10 @@ def _export(arguments: argparse.Namespace) -> int:
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.metrics]
     if not arguments.weights.is_file():
         raise InputError(f"weights '{arguments.weights}' do not exist; expected best.safetensors of a training run.")
-    training = Training(read_config(Path(arguments.source)), arguments.weights, reports)
+    record = record_beside(arguments.weights)
+    if record is None:
+        logger.warning("no run.json beside '%s': the card says that the origin is not recorded", arguments.weights)
+    training = Training(read_config(Path(arguments.source)), arguments.weights, reports, record)
     card = write_bundle(training, arguments.output, arguments.card, arguments.bits)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
     return 0

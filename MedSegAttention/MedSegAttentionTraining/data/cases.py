@@ -107,6 +107,26 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
     return DataFolder(folder, labels, spacing_is_real, cases)
 
 
+NOT_STATED = "not stated"
+
+
+def origin_of(data: DataFolder) -> dict[str, str]:
+    """Where the cases come from, as ``dataset.json`` says it: ``name``, ``terms``, ``citation``.
+
+    ``title`` goes before ``name`` there, and nnU-Net's ``licence`` and ``reference`` count too. A name that is missing
+    is the end of the folder's path; what else is missing is :data:`NOT_STATED`.
+    """
+    about = json.loads((data.path / "dataset.json").read_text(encoding="utf-8"))
+    texts = {key: text.strip() for key, text in about.items() if isinstance(text, str) and text.strip()}
+    wanted = {
+        "name": ("title", "name"),
+        "terms": ("terms", "licence", "license"),
+        "citation": ("citation", "reference"),
+    }
+    without = {"name": data.name, "terms": NOT_STATED, "citation": NOT_STATED}
+    return {key: next((texts[k] for k in keys if k in texts), without[key]) for key, keys in wanted.items()}
+
+
 def _description(path: Path) -> tuple[dict[str, tuple[int, ...]], bool]:
     """Class values and whether spacing is real, from ``dataset.json``."""
     try:

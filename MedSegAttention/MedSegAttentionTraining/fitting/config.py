@@ -23,7 +23,7 @@ class TrainingConfig:
 
     Attributes:
         checkpoint: name of the checkpoint that comes out.
-        task: ``prostate``, ``skin``, ``polyp`` or ``abdomen``.
+        task: one word in small letters, built in or new; the card gives it a title.
         network: ``{"name": ..., **options}`` of :func:`~MedSegAttentionLib.networks.build_network`.
         classes: names of the classes, in the order of the output channels.
         in_channels: 1 for grey, 3 for colour.

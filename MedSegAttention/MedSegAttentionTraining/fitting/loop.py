@@ -29,8 +29,9 @@ from ..data.slices import fitted_slices
 from .config import TrainingConfig
 from .curves import draw_learning_curve
 from .objective import Objective
-from .pretrained import load_pretrained
+from .pretrained import load_pretrained, origin_of_weights
 from .processes import Processes, SharedSampler
+from .record import RunRecord
 
 logger = logging.getLogger(__name__)
 REPORT = 20
@@ -151,6 +152,8 @@ class Trainer:
         output.mkdir(parents=True, exist_ok=True)
         if (output / "last.pt").is_file():
             self._resume()
+        if processes.is_first:
+            self.record = RunRecord(output, config, self.parts, self.epoch, origin_of_weights(config.pretrained))
         objective = Objective(self.network, config, options.bfloat16)
         self.objective = processes.averaging(torch.compile(objective) if options.compiled else objective)
 
@@ -273,6 +276,7 @@ class Trainer:
                 for name, value in self.averaged.module.state_dict().items()
             }
             save_file(weights, self.output / "best.safetensors")
+            self.record.chosen(self.epoch, self.output / "best.safetensors")
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -285,6 +289,7 @@ class Trainer:
         }
         torch.save(state, self.output / "last.tmp")
         (self.output / "last.tmp").replace(self.output / "last.pt")
+        self.record.finished(self.epoch)
         size = self.config.stages[self.stage].fit["size"]
         row = (self.epoch, self.stage, size, self._learning_rate(), loss, dice, self.best, tau, seconds)
         write_header = not (self.output / "log.csv").is_file()

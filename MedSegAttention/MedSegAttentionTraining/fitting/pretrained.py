@@ -47,6 +47,12 @@ PRETRAINED = {
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
+def origin_of_weights(name: str) -> dict[str, str] | None:
+    """What a record says of the weights called ``name``, None for an empty name: a training from scratch."""
+    known = PRETRAINED.get(name)
+    return known and {"name": name, "sha256": known.sha256, "terms": known.terms, "source": known.source}
+
+
 def load_pretrained(network: nn.Module, name: str, low: float = -1.0, high: float = 1.0) -> None:
     """Give ``network.encoder`` the weights called ``name``.
 

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from MedSegAttentionLib.checkpoints.card_file import read_card
-from MedSegAttentionLib.checkpoints.catalogue import TASKS, choose_checkpoint, find_checkpoint
+from MedSegAttentionLib.checkpoints.catalogue import choose_checkpoint, find_checkpoint, list_checkpoints
 from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, UsageError
 from MedSegAttentionLib.data.labels import Label
 from MedSegAttentionLib.data.result import VolumeResult
+from MedSegAttentionLib.data.task import task_names
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
@@ -217,7 +218,7 @@ def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:
     try:
         return find_checkpoint(checkpoint)
     except CheckpointError:
-        if str(checkpoint) not in TASKS:
+        if str(checkpoint) not in task_names(list_checkpoints()):
             raise
         return choose_checkpoint(str(checkpoint), read_volume(data.cases[0].image))  # it has several
 

@@ -27,7 +27,7 @@ class Case:
     """A row of the table.
 
     Attributes:
-        name: a key of :data:`~MedSegAttentionLib.networks.NETWORKS`.
+        name: of :func:`~MedSegAttentionLib.networks.known.network_names`.
         options: of the network.
         channels: in and out; those of the published figure.
         published: what the paper prints.
@@ -165,8 +165,9 @@ What KV attention saves, by what is counted: `complexity --kv-savings`.
 
 
 def cases_of(names: Sequence[str]) -> list[Case]:
-    """The rows of the networks ``names``, all without any."""
-    return [case for case in CASES if not names or case.name in names]
+    """The rows of the networks ``names``, all without any; one row as it is built for a network of another package."""
+    added = [Case(name) for name in dict.fromkeys(names) if name not in {case.name for case in CASES}]
+    return [case for case in CASES if not names or case.name in names] + added
 
 
 def complexity_table(names: Sequence[str], size: int = SIZE) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 from MedSegAttentionLib.data.errors import InputError
 
+ALL_CASES = "all cases"
+"""What stands for the split of a report on a whole folder."""
 REPOSITORY = Path(__file__).resolve().parents[3]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "Resources" / "results"
 ABLATION_RESULTS = REPOSITORY / "Resources" / "docs" / "results"
@@ -123,7 +125,7 @@ def data_name(report: dict[str, Any]) -> str:
 
 def report_name(report: dict[str, Any]) -> str:
     """The data set, and what else a reader must know: a split other than ``test``, mirror images."""
-    split = report.get("split") or "test"
+    split = report.get("split", "test") or ALL_CASES
     remarks = [split] * (split != "test") + ["mirror images averaged"] * bool(report.get("test_time_flips"))
     return f"{data_name(report)} ({', '.join(remarks)})" if remarks else data_name(report)
 
