@@ -135,6 +135,30 @@ def test_a_person_adds_terms_of_the_data_that_were_used_and_of_no_others(tmp_pat
     assert "Kvasir" not in (tmp_path / "out" / CARD_FILE).read_text()
 
 
+def test_sentences_about_other_data_are_refused(tmp_path, a_config, a_data_folder, capsys, monkeypatch):
+    run, output = tmp_path / "run", tmp_path / "out"
+    train(a_config, [a_data_folder], run, max_steps=1)
+    about_others = {"polyp/kvasir_seg": {"name": "Kvasir-SEG"}}
+    source = write_card_source(tmp_path / "spine-ct-blob.json", data_sets=about_others)
+    command = ["export", str(a_config), "--weights", str(run / "best.safetensors"), "--output", str(output)]
+    assert main([*command, "--card", str(source)]) == 1
+    told = "is about a network trained on polyp/kvasir_seg; this run was trained on made/spine too"
+    assert told in capsys.readouterr().err
+
+    monkeypatch.setattr("MedSegAttentionTraining.publishing.bundle.CARDS", tmp_path)  # where that name is looked for
+    assert main(command) == 1
+    assert told in capsys.readouterr().err
+    write_card_source(source)
+    assert main(command) == 1
+    assert "nothing says that" in capsys.readouterr().err
+    write_card_source(source, data_sets={"made/spine": {}})
+    assert main(command) == 0
+    assert read_card(output).training_data[0]["name"] == ABOUT["title"]
+    (run / "run.json").unlink()
+    assert main(command) == 1
+    assert "nothing says that" in capsys.readouterr().err
+
+
 def test_without_a_record_the_card_says_that_the_origin_is_not_recorded(
     tmp_path, a_config, a_source, a_data_folder, an_application, capsys
 ):

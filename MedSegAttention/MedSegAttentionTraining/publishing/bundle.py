@@ -27,7 +27,7 @@ from MedSegAttentionLib.networks.known import package_of
 from ..fitting.config import TrainingConfig
 from .figures import card_figures, fitted_entries
 from .model_card import NOT_MEASURED, RESEARCH_ONLY, licence, model_card
-from .origin import check_configuration, learned_cases, origin_entries
+from .origin import check_configuration, check_data_sets, learned_cases, origin_entries
 
 CARDS = Path(__file__).parents[1] / "cards"
 NEEDED = {"title", "description", "modality", "labels", "limits"}
@@ -78,12 +78,14 @@ def write_bundle(training: Training, folder: Path, source: Path | None = None, b
     trained = load_file(training.weights)
     weights = save(quantised(trained) if bits == 8 else {name: _half(trained[name]) for name in sorted(trained)})
     checksum = hashlib.sha256(weights).hexdigest()
-    source = source or CARDS / f"{config.checkpoint}.json"
+    chosen, source = source is not None, source or CARDS / f"{config.checkpoint}.json"
     text = _read_source(source, config.checkpoint, checksum)
     changelog = text.pop("changelog", {text["version"]: "first version"})
     data_sets = text.pop("data_sets", {})
     if training.record:
         check_configuration(config, training.record)
+    if "training_data" not in text:
+        check_data_sets(source, data_sets, training.record, chosen)
     origin = {} if "training_data" in text else origin_entries(training.record, data_sets)
     card = {
         **_settings(config),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from MedSegAttentionLib.data.errors import InputError
@@ -28,6 +29,33 @@ def check_configuration(config: TrainingConfig, record: dict[str, Any]) -> None:
         raise InputError(
             f"the configuration differs from that of the run in {', '.join(other)}; expected the one that the weights "
             "were trained with."
+        )
+
+
+def check_data_sets(
+    source: Path, data_sets: dict[str, dict[str, str]], record: dict[str, Any] | None, chosen: bool
+) -> None:
+    """See that a card source speaks of a network that was trained on the data of this run.
+
+    Args:
+        source: its file.
+        data_sets: those that it names; one that names none is taken at its author's word.
+        record: of the run.
+        chosen: whether the user named the source; one that is taken for its name alone must name the run's data.
+
+    Raises:
+        InputError: the run used other data, or nothing says which.
+    """
+    used = list(dict.fromkeys(item["folder"] for part in (record or {}).get("parts", []) for item in part["data"]))
+    if record and data_sets and (others := [folder for folder in used if folder not in data_sets]):
+        raise InputError(
+            f"the card source '{source}' is about a network trained on {', '.join(data_sets)}; this run was trained on "
+            f"{', '.join(others)} too. Write one for it as Resources/docs/own.md says, and give it with --card."
+        )
+    if not chosen and not (record and data_sets):
+        raise InputError(
+            f"nothing says that '{source}' is about this run: it names no data_sets, or no run.json lies beside the "
+            "weights. Write a card source as Resources/docs/own.md says, and give it with --card."
         )
 
 
