@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-from ..checkpoints.adding import add_checkpoint, remove_checkpoint
 from ..checkpoints.catalogue import (
     checkpoint_folders,
     find_checkpoint,
@@ -66,6 +65,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _add(arguments: argparse.Namespace) -> int:
+    from ..checkpoints.adding import add_checkpoint
+
     try:
         from ..checkpoints.loading import load_checkpoint as check
     except ImportError:  # without torch the first run finds out whether network and weights fit each other
@@ -77,6 +78,8 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _remove(arguments: argparse.Namespace) -> int:
+    from ..checkpoints.adding import remove_checkpoint
+
     remove_checkpoint(arguments.checkpoint)
     logger.info("%s was removed", arguments.checkpoint)
     return 0

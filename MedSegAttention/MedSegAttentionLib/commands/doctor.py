@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 
-from ..setup.self_check import report
-
 logger = logging.getLogger(__name__)
 
 
@@ -16,6 +14,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def _run(_arguments: argparse.Namespace) -> int:
+    from ..setup.self_check import report  # only when asked for: every command starts faster
+
     findings = report()
     for finding in findings:
         logger.log(logging.ERROR if finding.problem else logging.INFO, "%s", finding.text)

@@ -6,18 +6,23 @@ import argparse
 import logging
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.catalogue import check_task
+from ..data.case import FileChoice
 from ..data.errors import UsageError
 from ..files.cases import ImageSource, images_in
 from ..files.reading import stem_of
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
+from ..runner.batch import Request, earlier_record, run_batch, segment_case
+from ..scene.image_case import image_case
 
 if TYPE_CHECKING:
-    from ..data.result import RunProgress
+    from ..data.result import RunProgress, VolumeResult
     from ..runner.batch import BatchProgress
 
 logger = logging.getLogger(__name__)
@@ -123,30 +128,35 @@ def segment_file(
         MedSegAttentionError: see :mod:`~..data.errors`.
     """
     begin = perf_counter()
-    from ..runner.batch import Request, earlier_record, segment_case
-    from ..runner.in_process import run
-    from ..scene.case_files import FileChoice, image_case  # loads MRML, which takes seconds: part of starting
-
-    seconds = {"start": round(perf_counter() - begin, 4)}
     image, output = ImageSource(Path(source), stem_of(Path(source))), Path(output)
-    case = image_case(image.name, image.stem, image.read, FileChoice(nifti, report, scene_file))
-    request = Request(run, task, checkpoint, settings)
+    volume = image.read()
+    seconds = {"read": perf_counter() - begin}
+    case = image_case(image.name, image.stem, lambda: volume, FileChoice(nifti, report, scene_file))
+    request = Request(_run, task, checkpoint, settings)
+    request.check(case.read())
     if not overwrite:
         earlier_record(case, request, output)
+    begin = perf_counter()
+    from ..runner import in_process  # noqa: F401 - from here on PyTorch is needed: what is refused is refused before
+
+    seconds["start"] = round(perf_counter() - begin, 4)
+    Thread(target=import_module, args=("MedSegAttentionLib.scene.case_files",), daemon=True).start()
     record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slices)
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
+
+
+def _run(*arguments: Any, **options: Any) -> VolumeResult:
+    from ..runner.in_process import run
+
+    return run(*arguments, **options)
 
 
 def _segment_folder(
     inputs: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
 ) -> int:
-    from ..runner.batch import Request, run_batch
-    from ..runner.in_process import run
-    from ..scene.case_files import FileChoice, image_case
-
     files = FileChoice(choice["nifti"], choice["report"], choice["scene_file"])
     cases = [image_case(source.name, source.stem, source.read, files) for source in inputs]
-    request = Request(run, choice["task"], choice["checkpoint"], choice["settings"])
+    request = Request(_run, choice["task"], choice["checkpoint"], choice["settings"])
     outcomes = run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")}
     logger.info(

@@ -30,6 +30,26 @@ class Case:
     endings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class FileChoice:
+    """What is written for an image besides STEM.seg.nrrd, STEM.MAP.nrrd and STEM.png.
+
+    Attributes:
+        nifti: STEM.nii.gz, the label map.
+        report: STEM.report.png, the page to look at.
+        scene: STEM.mrb, a scene that Slicer opens.
+    """
+
+    nifti: bool = False
+    report: bool = False
+    scene: bool = False
+
+    def endings(self) -> tuple[str, ...]:
+        """Endings of the files that are always written."""
+        also = {".nii.gz": self.nifti, ".report.png": self.report, ".mrb": self.scene}
+        return (".seg.nrrd", ".png", *(ending for ending, wanted in also.items() if wanted))
+
+
 def file_names(names: Sequence[str]) -> list[str]:
     """Names that can be files on every system, each once whatever the case of its letters."""
     stems: list[str] = []

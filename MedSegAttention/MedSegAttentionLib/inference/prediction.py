@@ -7,7 +7,6 @@ import logging
 import math
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -117,6 +116,8 @@ class Predictor:
             output = self.network.forward_with_attention(tiles)
             maps = output.attention | ({} if output.presence is None else {PRESENCE: output.presence})
             return {"": output.logits.float(), **{name: value.float() for name, value in maps.items()}}
+
+        from monai.inferers import sliding_window_inference  # takes seconds to load, and few images need tiles
 
         # Never a tile larger than the canvas: MONAI would pad it by what may be half a cell of a map.
         size = tuple(min(self.tile, side) for side in batch.shape[-2:])

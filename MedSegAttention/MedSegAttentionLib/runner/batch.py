@@ -45,8 +45,11 @@ class Request:
     settings: RunSettings = field(default_factory=RunSettings)
 
     def check(self, volume: VolumeImage) -> None:
-        """Raise what ``run`` would raise about the volume, before anything is loaded or computed."""
-        accept(volume, read_card(choose_checkpoint(self.task, volume, self.checkpoint)), self.settings.force)
+        """Raise what ``run`` would raise about volume and settings, before anything is loaded or computed."""
+        card = read_card(choose_checkpoint(self.task, volume, self.checkpoint))
+        self.settings.maps(card)
+        self.settings.mirrors(card)
+        accept(volume, card, self.settings.force)
 
     def result(
         self,
@@ -173,7 +176,7 @@ def _read_run_save(
 ) -> dict[str, Any]:
     begin = perf_counter()
     volume = case.read()
-    seconds = {**seconds, "read": round(perf_counter() - begin, 4)}
+    seconds = {**seconds, "read": round(seconds.get("read", 0.0) + perf_counter() - begin, 4)}
     result = request.result(volume, **callbacks)
     seconds |= result.provenance.get("seconds", {})
     seconds |= case.save(volume, result, folder)

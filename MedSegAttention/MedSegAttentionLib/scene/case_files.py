@@ -2,57 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import slicer
 
-from ..data.case import Case, file_names
+from ..data.case import Case, FileChoice, file_names
 from ..data.errors import InputError
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
-from .application import headless_scene
 from .exports import export_nifti
 from .files import save_node, save_scene
 from .nodes import unchanged_after
 from .pictures import write_figure
 from .report import write_report
 from .result_figure import result_panels
-from .volumes import add_volume, input_image
+from .volumes import input_image
 from .writing import write_result
-
-
-@dataclass(frozen=True)
-class FileChoice:
-    """What is written for an image besides STEM.seg.nrrd, STEM.MAP.nrrd and STEM.png.
-
-    Attributes:
-        nifti: STEM.nii.gz, the label map.
-        report: STEM.report.png, the page to look at.
-        scene: STEM.mrb, a scene that Slicer opens.
-    """
-
-    nifti: bool = False
-    report: bool = False
-    scene: bool = False
-
-    def endings(self) -> tuple[str, ...]:
-        """Endings of the files that are always written."""
-        also = {".nii.gz": self.nifti, ".report.png": self.report, ".mrb": self.scene}
-        return (".seg.nrrd", ".png", *(ending for ending, wanted in also.items() if wanted))
-
-
-def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: FileChoice) -> Case:
-    """A case whose image comes from a file; its nodes live in a scene of their own while files are written."""
-
-    def save(volume: VolumeImage, result: VolumeResult, folder: Path) -> dict[str, float]:
-        scene = headless_scene()
-        return save_files(scene, add_volume(scene, volume), result, folder / stem, choice)
-
-    return Case(name, stem, lambda: read().without_alpha(), save, choice.endings())
 
 
 def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeNode], choice: FileChoice) -> list[Case]:
