@@ -9,7 +9,7 @@ Rooms, and what each may import:
 
 * ``data``        frozen dataclasses and errors                            numpy alone
 * ``networks``    one network per file, found by name; mechanisms in ``layers``  torch
-* ``files``       image files to VolumeImage                               data; SimpleITK, Pillow
+* ``files``       image files to VolumeImage, a module a format           data; SimpleITK, Pillow, nibabel, pydicom
 * ``checkpoints`` a folder on disk to a verified network and its card      data, networks
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch

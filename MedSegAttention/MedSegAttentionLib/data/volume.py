@@ -29,6 +29,8 @@ class VolumeImage:
         name: what the user calls it; used in messages and file names.
         modality: DICOM Modality (``"CT"``, ``"MR"`` ...), or None when unknown.
         has_scale: whether distances are those of the patient; those of a picture file are of a print, or nothing.
+        notes: what the reader settled, a sentence each; told with the result.
+        doubts: what the file leaves open and may make a result wrong, a sentence each; a run stops unless forced.
     """
 
     array: np.ndarray
@@ -36,6 +38,8 @@ class VolumeImage:
     name: str = "volume"
     modality: str | None = None
     has_scale: bool = True
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:

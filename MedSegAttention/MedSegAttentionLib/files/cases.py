@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..data.case import file_names
 from ..data.volume import VolumeImage
-from .reading import has_series, is_image, read_volume, series_in, stem_of
+from .dicom import has_series, series_in
+from .names import is_image, stem_of
+from .reading import read_volume
 
 
 @dataclass(frozen=True)
@@ -69,4 +71,4 @@ def _series_of(folder: Path) -> list[ImageSource]:
     series = series_in(folder)
     if len(series) == 1:
         return [ImageSource(folder, stem_of(folder))]
-    return [ImageSource(folder, f"{stem_of(folder)}_{uid[-12:].strip('.')}", uid) for uid in series]
+    return [ImageSource(folder, f"{stem_of(folder)}_{one.uid[-12:].strip('.')}", one.uid) for one in series]

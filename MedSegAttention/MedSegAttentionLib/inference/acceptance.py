@@ -15,21 +15,23 @@ def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, l
     Args:
         volume: what the user gave.
         card: of the checkpoint.
-        force: turn warnings about modality and intensity into notes instead of stopping.
+        force: turn warnings about file, modality and intensity into notes instead of stopping.
 
     Raises:
         InputError: NaN or infinite values, or a channel count the checkpoint does not take.
-        ContractWarning: modality or intensities outside the card's range, and not ``force``.
+        ContractWarning: the file left something open (``doubts``), or modality or intensities lie outside the card's
+            range, and not ``force``.
     """
     volume = _match_channels(volume, card)
     volume.check_values()
-    warnings = [text for text in (_check_modality(volume, card), _check_intensity(volume, card)) if text]
+    found = (*volume.doubts, _check_modality(volume, card), _check_intensity(volume, card))
+    warnings = [text for text in found if text]
     if warnings and not force:
         raise ContractWarning(
             " ".join(warnings) + " The result may be meaningless. Use another volume or checkpoint, or run anyway "
             "(force)."
         )
-    return volume, warnings
+    return volume, [*volume.notes, *warnings]
 
 
 def _match_channels(volume: VolumeImage, card: Card) -> VolumeImage:

@@ -81,7 +81,7 @@ def run_request(folder: Path, volume: VolumeImage, checkpoint: Path, settings: R
     return {
         "request": "run",
         "folder": str(folder),
-        "volume": {name: getattr(volume, name) for name in ("name", "modality", "has_scale")}
+        "volume": {name: getattr(volume, name) for name in ("name", "modality", "has_scale", "notes", "doubts")}
         | {"ijk_to_ras": volume.ijk_to_ras.tolist()},
         "checkpoint": str(checkpoint),
         "settings": asdict(settings),
@@ -105,7 +105,8 @@ def requested_volume(request: dict[str, Any]) -> VolumeImage:
     """The volume of a request, its voxels mapped: copied only where they are changed."""
     values = request["volume"]
     array = np.load(Path(request["folder"]) / VOLUME_FILE, mmap_mode="c")
-    return VolumeImage(array, **{**values, "ijk_to_ras": np.array(values["ijk_to_ras"], float)})
+    texts = {name: tuple(values[name]) for name in ("notes", "doubts")}
+    return VolumeImage(array, **{**values, **texts, "ijk_to_ras": np.array(values["ijk_to_ras"], float)})
 
 
 def requested_settings(request: dict[str, Any]) -> RunSettings:

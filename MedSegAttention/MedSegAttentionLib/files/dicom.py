@@ -1,0 +1,265 @@
+"""DICOM series: what a folder holds, and one series as a volume. Headers by pydicom, voxels by SimpleITK.
+
+One rule for all objects, files of one slice each or one file of many frames: every slice says where it lies, each place
+is there once, and together they are a straight stack with one distance. Anything else is refused with its reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..data.errors import InputError
+from ..data.volume import VolumeImage
+from .faults import cut_short, damaged, no_image
+from .geometry import LPS_TO_RAS, matrix_of
+from .names import KINDS, is_image, stem_of
+
+logger = logging.getLogger(__name__)
+NO_IMAGE = ("SEG", "SR", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "KO", "REG", "FID", "RWV", "DOC", "PLAN", "SM_ANN")
+"""Modalities of objects that lie beside images and are none."""
+PICTURES = ("XC", "ES", "DMS", "OP", "GM", "SM", "OT")
+"""Modalities of photographs, which need no place in the patient."""
+REPEATED_MM = 0.001
+"""Slices of a series that are closer than this are at one place."""
+MISPLACED = 1 / 3
+"""Share of the distance of slices by which one may lie elsewhere than the volume says."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series of images in a folder.
+
+    Attributes:
+        uid: SeriesInstanceUID.
+        files: its files, each once; those of scouts ("LOCALIZER") are left out where others are there.
+        modality: DICOM Modality.
+    """
+
+    uid: str
+    files: tuple[Path, ...]
+    modality: str | None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice as its header has it.
+
+    Attributes:
+        position: LPS mm of its first voxel.
+        axes: ``[3, 2]``: directions along a row and along a column, unit vectors in LPS.
+        step: mm between columns and between rows.
+    """
+
+    position: np.ndarray
+    axes: np.ndarray
+    step: tuple[float, float]
+
+
+def series_in(folder: Path) -> tuple[Series, ...]:
+    """The series of images in ``folder`` itself, in the order of their UIDs.
+
+    Raises:
+        InputError: a file among those of a series cannot be read.
+    """
+    return _series_in(folder, tuple(sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())))
+
+
+@lru_cache(maxsize=8)
+def _series_in(folder: Path, _names: tuple[tuple[str, int], ...]) -> tuple[Series, ...]:
+    found: dict[str, dict[str, tuple[Path, Any]]] = {}
+    broken: list[tuple[Path, str]] = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.name.startswith(".") or path.name.upper() == "DICOMDIR" or is_image(path):
+            continue
+        header = _header(path, broken)
+        if header is None or header.get("Modality") in NO_IMAGE or "Rows" not in header:
+            continue
+        uid = str(header.get("SeriesInstanceUID", "") or "unknown")
+        found.setdefault(uid, {}).setdefault(str(header.get("SOPInstanceUID", path.name)), (path, header))
+    suffixes = {path.suffix.lower() for files in found.values() for path, _ in files.values()}
+    for path, reason in broken:
+        if path.suffix.lower() in suffixes:
+            raise damaged(path, reason)
+    return tuple(_series(uid, list(files.values())) for uid, files in sorted(found.items()))
+
+
+def _header(path: Path, broken: list[tuple[Path, str]]) -> Any | None:
+    """Everything before the pixels; None for what is no DICOM file, which is noted if it should be one."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+        kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+        if "Rows" in header or (kind and "Image Storage" not in kind.name):
+            return header
+        broken.append((path, "its header is not whole"))
+    except InvalidDicomError as error:
+        broken.append((path, str(error).split(".")[0]))
+    except Exception as error:  # whatever a damaged file makes of a parser
+        broken.append((path, f"{type(error).__name__}: {error}"))
+    return None
+
+
+def _series(uid: str, files: list[tuple[Path, Any]]) -> Series:
+    images = [path for path, header in files if "LOCALIZER" not in (header.get("ImageType") or ())]
+    return Series(uid, tuple(images or [path for path, _ in files]), files[0][1].get("Modality") or None)
+
+
+def has_series(folder: Path) -> bool:
+    """Whether ``folder`` itself holds files of a DICOM series."""
+    return bool(series_in(folder))
+
+
+def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
+    """Read the one series of ``folder``, or the one whose UID is ``wanted``.
+
+    Raises:
+        InputError: none, several, damaged, or no straight stack of slices.
+    """
+    known = series_in(folder)
+    if not known:
+        raise InputError(f"folder '{folder}' holds no image; expected {KINDS}.")
+    chosen = [series for series in known if wanted in (None, series.uid)]
+    if len(chosen) != 1:
+        raise InputError(
+            f"folder '{folder}' holds {len(known)} DICOM series; expected exactly one. Give the folder of one series."
+        )
+    return _read(chosen[0].files, chosen[0].modality, f"folder '{folder}'", stem_of(folder))
+
+
+def read_dicom_file(path: Path) -> VolumeImage:
+    """Read one DICOM file: a slice, a photograph, or a volume of many frames."""
+    broken: list[tuple[Path, str]] = []
+    header = _header(path, broken)
+    if header is None and path.suffix.lower() in (".dcm", ".ima") and path.read_bytes()[128:132] == b"DICM":
+        raise damaged(path, broken[0][1])
+    if header is None or "Rows" not in header:
+        raise no_image(path, broken[0][1] if broken else "it holds no image")
+    return _read((path,), header.get("Modality") or None, f"'{path}'", stem_of(path))
+
+
+def _read(files: Sequence[Path], modality: str | None, named: str, name: str) -> VolumeImage:
+    headers = [_whole(path) for path in files]
+    slices = [found for header in headers for found in _slices(header)]
+    if modality in PICTURES and len(files) == 1 and None in slices:
+        return VolumeImage(_voxels(files), LPS_TO_RAS.copy(), name, modality, has_scale=False)
+    if None in slices:
+        raise InputError(
+            f"{named} holds {len(slices)} slices, of which {slices.count(None)} do not say where they lie or how large "
+            "their voxels are (ImagePositionPatient, ImageOrientationPatient, PixelSpacing); expected all. Export the "
+            "series again with its geometry."
+        )
+    if len(sizes := {(header.Rows, header.Columns) for header in headers}) > 1:
+        raise InputError(f"{named} holds slices of {len(sizes)} sizes, {sorted(sizes)}; expected one.")
+    order, matrix = _stack(slices, named)
+    return VolumeImage(_voxels(files)[order], LPS_TO_RAS @ matrix, name, modality)
+
+
+def _whole(path: Path) -> Any:
+    """The header of a file whose voxels are all there."""
+    import pydicom
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = pydicom.dcmread(path)
+    except Exception as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    voxels = whole.get("PixelData")
+    if not voxels:
+        raise damaged(path, "it has no voxels")
+    frames = int(whole.get("NumberOfFrames", 1) or 1)
+    if not whole.file_meta.TransferSyntaxUID.is_compressed:
+        bits = frames * whole.Rows * whole.Columns * int(whole.get("SamplesPerPixel", 1)) * int(whole.BitsAllocated)
+        if len(voxels) < bits // 8:
+            raise cut_short(path, bits // 8, len(voxels))
+    elif len(voxels) % 2 or not voxels.rstrip(b"\0"):
+        raise damaged(path, "its compressed voxels end too early")
+    del whole.PixelData
+    return whole
+
+
+def _slices(header: Any) -> Iterator[Slice | None]:
+    """Each slice of an object; None for one without a place."""
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        yield from [_slice(header, header, header)] if frames == 1 else [None] * frames
+        return
+    shared = header.get("SharedFunctionalGroupsSequence") or [{}]
+    for groups in header.PerFrameFunctionalGroupsSequence:
+        parts = []
+        for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
+            sequence = groups.get(name) or shared[0].get(name)
+            parts.append(sequence[0] if sequence else {})
+        yield _slice(*parts)
+
+
+def _slice(position: Any, orientation: Any, measures: Any) -> Slice | None:
+    place, directions = position.get("ImagePositionPatient"), orientation.get("ImageOrientationPatient")
+    step = measures.get("PixelSpacing")
+    if place is None or directions is None or step is None or (len(place), len(directions), len(step)) != (3, 6, 2):
+        return None
+    axes = np.array(directions, float).reshape(2, 3).T
+    lengths = np.linalg.norm(axes, axis=0)
+    if not lengths.all() or not min(float(value) for value in step) > 0:
+        return None
+    return Slice(np.array(place, float), axes / lengths, (float(step[1]), float(step[0])))
+
+
+def _stack(slices: Sequence[Slice], named: str) -> tuple[np.ndarray, np.ndarray]:
+    """Order of the slices along their normal, and the LPS matrix of the volume; raises unless they are one stack."""
+    first = slices[0]
+    if max(np.abs(other.axes - first.axes).max() for other in slices) > 1e-3 or any(
+        not np.allclose(other.step, first.step, rtol=1e-3) for other in slices
+    ):
+        raise InputError(f"{named} holds slices of different directions or voxel sizes; expected one stack.")
+    normal = np.cross(first.axes[:, 0], first.axes[:, 1])
+    positions = np.array([one.position for one in slices])
+    order = np.argsort(positions @ normal, kind="stable")
+    positions = positions[order]
+    if len(slices) == 1:
+        thickness = 1.0
+        columns = np.column_stack([first.axes * first.step, normal * thickness])
+        return order, matrix_of(columns, positions[0])
+    steps = np.diff(positions @ normal)
+    if steps.min() < REPEATED_MM:
+        raise InputError(
+            f"{named} holds {len(positions)} slices at {1 + int((steps >= REPEATED_MM).sum())} places "
+            "(several times or weightings in one series); expected one slice at each place. Load the series in Slicer, "
+            "which splits it, or give a folder with one of them."
+        )
+    along = (positions[-1] - positions[0]) / (len(positions) - 1)
+    places = positions[0] + np.arange(len(positions))[:, None] * normal * (along @ normal)
+    off = float(np.linalg.norm(positions - places, axis=1).max())
+    if off > MISPLACED * (along @ normal):
+        raise InputError(
+            f"the slices of {named} ({steps.min():.2f} to {steps.max():.2f} mm apart) lie up to {off:.1f} mm from "
+            "where a volume with one distance has them; expected a straight stack. Slices may be missing, or the gantry"
+            " was tilted: get the series again, or load it in Slicer, which can correct it."
+        )
+    return order, matrix_of(np.column_stack([first.axes * first.step, normal * (along @ normal)]), positions[0])
+
+
+def _voxels(files: Sequence[Path]) -> np.ndarray:
+    """``[K, J, I]`` or ``[K, J, I, C]``, real values, in the order of ``files`` and of their frames."""
+    parts = []
+    for path in files:
+        try:
+            image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+        except RuntimeError as error:
+            raise damaged(path, str(error).strip().splitlines()[-1]) from error
+        array = sitk.GetArrayFromImage(image)
+        parts.append(array if image.GetDimension() == 3 else array[None])
+    return np.concatenate(parts)

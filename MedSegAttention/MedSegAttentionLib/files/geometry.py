@@ -1,0 +1,57 @@
+"""Where voxels lie, from what a header says; what it leaves open or says twice is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+EXACT, ROUNDED = 1e-5, 0.02
+"""Largest cosine between two axes that counts as a right angle, and as a right angle that was rounded."""
+
+
+def of_itk(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+    """``[4, 4]`` IJK to RAS of an image of two or three dimensions, or of what a reader has seen of it."""
+    n = image.GetDimension()
+    direction, spacing, origin = np.eye(3), np.ones(3), np.zeros(3)
+    direction[:n, :n] = np.reshape(image.GetDirection(), (n, n))
+    spacing[:n], origin[:n] = image.GetSpacing(), image.GetOrigin()
+    return LPS_TO_RAS @ matrix_of(direction * spacing, origin)
+
+
+def matrix_of(columns: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """``[4, 4]`` from three columns and an origin."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = columns, origin
+    return matrix
+
+
+def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, str]:
+    """Right angles where the axes are nearly so, and a note about it; a sheared grid stays as it is, with its note.
+
+    Returns:
+        The matrix and the note, empty for axes at right angles.
+    """
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    if not np.isfinite(ijk_to_ras).all() or not spacing.all():
+        return ijk_to_ras, ""
+    axes = ijk_to_ras[:3, :3] / spacing
+    off = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if off <= EXACT:
+        return ijk_to_ras, ""
+    if off > ROUNDED:
+        angle = np.degrees(np.arccos(np.clip(off, -1, 1)))
+        return ijk_to_ras, (
+            f"the axes of the volume are not at right angles (down to {angle:.1f} degrees, as after a gantry tilt)"
+        )
+    left, _, right = np.linalg.svd(axes)
+    matrix = ijk_to_ras.copy()
+    matrix[:3, :3] = (left @ right) * spacing
+    return matrix, f"the axes of the volume are at right angles but for rounding (cosine {off:.1g}); taken as right"
+
+
+def corner_distance(first: np.ndarray, second: np.ndarray, size: tuple[int, int, int]) -> float:
+    """Largest distance, mm, between where two matrices place a corner of a volume of ``size`` (i, j, k)."""
+    ends = [(0, n - 1) for n in size]
+    corners = np.array([[i, j, k, 1] for i in ends[0] for j in ends[1] for k in ends[2]], float)
+    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())

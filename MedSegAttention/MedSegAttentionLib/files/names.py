@@ -1,0 +1,28 @@
+"""Which files are images, and what their results are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data.volume import PICTURE_SUFFIXES
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+VOLUME_SUFFIXES = (".nrrd", ".nhdr", *NIFTI_SUFFIXES, ".mha", ".mhd")
+KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
+
+
+def stem_of(path: Path) -> str:
+    """File name without its image suffix (``case.nii.gz`` gives ``case``)."""
+    for suffix in sorted((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".seg.nrrd"), key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem if path.is_file() else path.resolve().name
+
+
+def is_image(path: Path) -> bool:
+    """Whether ``path`` is a file whose name ends like an image this package reads; hidden ones are none."""
+    return (
+        path.is_file()
+        and not path.name.startswith(".")
+        and path.name.lower().endswith((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
+    )

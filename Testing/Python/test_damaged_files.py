@@ -1,0 +1,172 @@
+"""What is not whole is refused, with the file's name and what is wrong with it, whatever the format."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from MedSegAttentionLib.__main__ import main
+from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.reading import read_volume
+from small_checkpoint import write_checkpoint
+
+RANDOM = np.random.default_rng(0)
+VOLUME = RANDOM.integers(-1000, 1000, (12, 30, 34)).astype(np.int16)
+PICTURE = RANDOM.integers(0, 255, (60, 80, 3)).astype(np.uint8)
+
+
+def an_itk_image() -> sitk.Image:
+    image = sitk.GetImageFromArray(VOLUME)
+    image.SetSpacing((0.8, 0.8, 3.0))
+    return image
+
+
+def write(path: Path) -> Path:
+    """A whole file of the kind that the name says; ``-z`` in the name asks for compression."""
+    if path.suffix in (".png", ".jpg", ".bmp", ".tif"):
+        Image.fromarray(PICTURE).save(path, **({"compression": "tiff_lzw"} if path.suffix == ".tif" else {}))
+    elif path.suffix == ".dcm":
+        image = sitk.GetImageFromArray(VOLUME[:1])
+        image.SetMetaData("0008|0060", "CT")
+        sitk.WriteImage(image, str(path))
+    else:
+        sitk.WriteImage(an_itk_image(), str(path), useCompression="-z" in path.name)
+    return path
+
+
+NAMES = ("a.nii", "a.nii.gz", "a.nrrd", "a-z.nrrd", "a.mha", "a-z.mha", "a.png", "a.jpg", "a.bmp", "a.tif", "a.dcm")
+CHECKED = ("a.nii.gz", "a-z.nrrd", "a-z.mha", "a.png")
+"""Formats with a checksum over their voxels."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_whole_file_is_read(name, tmp_path):
+    volume = read_volume(write(tmp_path / name))
+    if name.endswith((".nii", ".gz", ".nrrd", ".mha")):
+        np.testing.assert_array_equal(volume.array, VOLUME)
+    assert volume.array.size >= PICTURE.shape[0] * 17
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_cut_short_is_refused(name, share, tmp_path):
+    path = write(tmp_path / name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=rf"{name}' is cut short"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("place", [0.4, 0.9])
+@pytest.mark.parametrize("name", CHECKED)
+def test_a_changed_byte_is_noticed_where_there_is_a_checksum(name, place, tmp_path):
+    path = write(tmp_path / name)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}' is cut short or damaged"):
+        read_volume(path)
+
+
+def test_a_wrong_checksum_alone_is_noticed(tmp_path):
+    path = write(tmp_path / "a.nii.gz")
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="CRC"):
+        read_volume(path)
+
+
+def test_a_header_whose_voxels_are_elsewhere_or_nowhere(tmp_path):
+    sitk.WriteImage(an_itk_image(), str(tmp_path / "a.mhd"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.mhd").array, VOLUME)
+    raw = tmp_path / "a.raw"
+    raw.write_bytes(raw.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"a.raw' is cut short: its header promises 24,480 bytes.*24,380 are there"):
+        read_volume(tmp_path / "a.mhd")
+    raw.unlink()
+    with pytest.raises(InputError, match=r"in 'a.raw', which is not beside it"):
+        read_volume(tmp_path / "a.mhd")
+
+
+def a_series(folder: Path, count: int = 6) -> list[Path]:
+    """A CT series of one file a slice."""
+    folder.mkdir()
+    files = []
+    for number in range(count):
+        image = sitk.GetImageFromArray(VOLUME[number : number + 1])
+        path = folder / f"{number}.dcm"
+        sitk.WriteImage(image, str(path))
+        header = pydicom.dcmread(path)
+        header.Modality, header.SeriesInstanceUID, header.StudyInstanceUID = "CT", "1.2.3", "1.2"
+        header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number + 1}"
+        header.ImagePositionPatient, header.ImageOrientationPatient = [0, 0, 3 * number], [1, 0, 0, 0, 1, 0]
+        header.PixelSpacing = [0.8, 0.8]
+        header.save_as(path)
+        files.append(path)
+    return files
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+def test_a_series_with_a_broken_slice_is_refused_whichever_it_is(number, share, tmp_path):
+    files = a_series(tmp_path / "series")
+    np.testing.assert_array_equal(read_volume(tmp_path / "series").array, VOLUME[:6])
+    content = files[number].read_bytes()
+    files[number].write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=rf"{number}.dcm' is cut short"):
+        read_volume(tmp_path / "series")
+
+
+def test_masks_are_read_by_the_same_rule(tmp_path):
+    from MedSegAttentionTraining.data.cases import read_case, read_folder
+
+    for sub, array in (("images", VOLUME), ("labels", (VOLUME > 0).astype(np.uint8))):
+        (tmp_path / "data" / sub).mkdir(parents=True)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / "data" / sub / "a.nii.gz"))
+    (tmp_path / "data" / "dataset.json").write_text('{"labels": {"liver": 1}}')
+    mask = tmp_path / "data" / "labels" / "a.nii.gz"
+    mask.write_bytes(mask.read_bytes()[:-200])
+    data = read_folder(tmp_path / "data")
+    with pytest.raises(InputError, match=r"labels/a.nii.gz' is cut short"):
+        read_case(data, data.cases[0], ["liver"])
+
+
+def test_segment_refuses_with_one_line_and_leaves_nothing(tmp_path, capsys):
+    path = write(tmp_path / "half.nii.gz")
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:9000]))
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    assert main(["segment", str(path), "--checkpoint", str(folder), "--output", str(tmp_path / "out")]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "half.nii.gz' is cut short: its header promises 24,480 bytes of voxels, 8,648 are there." in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_nibabel_writes_is_read_alike(tmp_path):
+    """Types, scales, colours and axes of another program's files."""
+    affine = np.array([[-2.0, 0, 0, 10], [0, 3, 0, -20], [0, 0, 4, 5], [0, 0, 0, 1]])
+    for kind in (np.uint8, np.int16, np.int32, np.float32, np.float64, ">i2"):
+        nibabel.save(nibabel.Nifti1Image(np.abs(VOLUME[:3]).astype(kind).T % 200, affine), tmp_path / "b.nii")
+        volume = read_volume(tmp_path / "b.nii")
+        np.testing.assert_array_equal(volume.array, np.abs(VOLUME[:3]).astype(kind) % 200)
+        np.testing.assert_allclose(volume.ijk_to_ras, affine)
+        assert volume.doubts == volume.notes == ()
+    scaled = nibabel.Nifti1Image(VOLUME.T, affine)
+    scaled.header.set_slope_inter(0.5, 7)
+    nibabel.save(scaled, tmp_path / "scaled.nii.gz")
+    stored = nibabel.load(tmp_path / "scaled.nii.gz").get_fdata().T
+    np.testing.assert_allclose(read_volume(tmp_path / "scaled.nii.gz").array, stored, rtol=1e-6)
+    rgb = np.zeros((5, 4, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    rgb["G"] = 9
+    nibabel.save(nibabel.Nifti1Image(rgb, affine), tmp_path / "rgb.nii")
+    assert read_volume(tmp_path / "rgb.nii").array.shape == (2, 4, 5, 3)
+    nibabel.save(nibabel.Nifti2Image(VOLUME.T, affine), tmp_path / "two.nii")
+    np.testing.assert_array_equal(read_volume(tmp_path / "two.nii").array, VOLUME)
