@@ -22,7 +22,7 @@ pytest_plugins = ["command_fixtures"]
 
 def test_a_failed_run_leaves_nothing_not_even_its_folder(segment, tmp_path, capfd):
     assert segment(nan_case(tmp_path / "bad.nrrd")) == 1
-    one_line(capfd.readouterr().err, "'bad'", "1 voxels", "NaN", "Replace them")
+    one_line(capfd.readouterr().err, "'bad'", "1 voxels", "NaN", "force")
     assert not (tmp_path / "out").exists()
 
 

@@ -185,6 +185,9 @@ def test_padding_of_colour_pictures_and_what_is_none():
     assert content_box(one_value) == (slice(0, 2), slice(0, 8), slice(0, 9))
     blank_ends = np.concatenate([np.full((2, 20, 30), 7.0), padded_slices((0, 0, 0, 0))])
     assert content_box(blank_ends) == (slice(2, 5), slice(0, 20), slice(0, 30))
+    block = np.zeros((2, 8, 9))
+    block[:, 2:4, 3:5] = 1  # what lies around a shape of one value is no padding
+    assert content_box(block) == (slice(0, 2), slice(0, 8), slice(0, 9))
     in_one_slice = padded_slices((4, 0, 0, 0))
     in_one_slice[1, 0, 5] = 1  # a row is padding only if it is in all slices
     assert content_box(in_one_slice) == (slice(0, 3), slice(0, 24), slice(0, 30))

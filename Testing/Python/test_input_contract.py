@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +44,76 @@ def segment(volume: VolumeImage, folder: Path, force: bool = False, **changes) -
     return run.result()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
 @pytest.mark.parametrize("force", [False, True])
-def test_nan_and_infinite_values_are_refused_even_by_force(bad, force, tmp_path):
+def test_infinite_values_are_refused_even_by_force(bad, force, tmp_path):
     array = square()
-    array[1, 3, 3] = bad
-    with pytest.raises(InputError, match="'pelvis' has 1 voxels that are NaN or infinite") as caught:
+    array[1, 3, 3], array[0, 0, 0] = bad, np.nan
+    with pytest.raises(InputError, match="'pelvis' has 2 voxels that are NaN or infinite") as caught:
         segment(a_volume(array), tmp_path, force)
     assert not isinstance(caught.value, ContractWarning)
+
+
+def test_nan_stops_and_by_force_is_background(tmp_path):
+    array = square(low=0.1)
+    array[:, :4], array[1, 6, 7] = np.nan, np.nan
+    with pytest.raises(ContractWarning, match=r"'pelvis' has 193 voxels that are NaN.*background, 0.1"):
+        segment(a_volume(array), tmp_path)
+    before = array.copy()
+    result = segment(a_volume(array), tmp_path, force=True)
+    np.testing.assert_array_equal(array, before)
+    np.testing.assert_array_equal(result.labels, np.nan_to_num(array) > 0.5)
+    assert "193 voxels that are NaN" in result.provenance["warnings"][0]
+
+
+def test_nothing_but_nan_is_refused(tmp_path):
+    with pytest.raises(InputError, match="960 voxels that are NaN") as caught:
+        segment(a_volume(np.full((2, 20, 24), np.nan)), tmp_path, force=True)
+    assert not isinstance(caught.value, ContractWarning)
+
+
+def test_a_doubt_of_the_file_stops_and_is_told_with_a_forced_result(tmp_path):
+    volume = replace(a_volume(square()), doubts=("which side is left is not said.",), notes=("axes were rounded.",))
+    with pytest.raises(ContractWarning, match=r"which side is left.*run anyway"):
+        segment(volume, tmp_path)
+    assert segment(volume, tmp_path, force=True).provenance["warnings"] == [
+        "axes were rounded.",
+        "which side is left is not said.",
+    ]
+
+
+def test_truth_values_are_numbers(tmp_path):
+    result = segment(a_volume(square().astype(bool)), tmp_path, intensity={"method": "body", "percentiles": [0, 100]})
+    assert result.labels.shape == (2, 20, 24)
+    np.testing.assert_array_equal(segment(a_volume(square().astype(bool)), tmp_path).labels, square() > 0.5)
+
+
+PHOTOGRAPH = {"in_channels": 3, "modality": "XC", "intensity": {"method": "window", "low": 0, "high": 255}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "told"), [(np.uint8, 1, None), (np.uint16, 257, "16 bits"), (np.float32, 1 / 255, "0 to 1")]
+)
+def test_colours_of_any_number_type_are_the_same_picture(kind, factor, told, tmp_path):
+    array = np.repeat(square(40, 200)[..., None], 3, axis=-1)
+    expects = {"minimum": [0, 120], "maximum": [60, 255]}
+    result = segment(a_volume((array * factor).astype(kind)), tmp_path, **PHOTOGRAPH, expects=expects)
+    np.testing.assert_array_equal(result.labels, square() > 0.5)
+    notes = result.provenance["warnings"]
+    assert notes == [] if told is None else (told in notes[0] and len(notes) == 1)
+
+
+@pytest.mark.parametrize(
+    ("card", "modality", "taken"),
+    [("XC", "DMS", True), ("XC", "OT", True), ("ES", "OT", True), ("ES", "DMS", False), ("XC", "CT", False)],
+)
+def test_the_kinds_of_photographs_that_dicom_knows(card, modality, taken, tmp_path):
+    volume = a_volume(np.repeat(square(0, 255)[..., None], 3, axis=-1), modality)
+    if taken:
+        assert segment(volume, tmp_path, **PHOTOGRAPH | {"modality": card}).provenance["warnings"] == []
+    else:
+        with pytest.raises(ContractWarning, match=f"has modality {modality}"):
+            segment(volume, tmp_path, **PHOTOGRAPH | {"modality": card})
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 5), (4, 5), (2, 2, 4, 5, 3)])

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from ..data.card import Card, default_checkpoints
 from ..data.errors import CheckpointError, InputError, UsageError
 from ..data.task import BUILT_IN_TASKS, names_modality, task_names
@@ -135,12 +137,11 @@ def _installed(checkpoint_id: str) -> list[Path]:
 
 
 def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
-    volume.check_values()
     if volume.without_alpha().channels not in {card.in_channels for card in cards}:
         raise InputError(
             f"'{volume.name}' is a colour picture; this task takes grey volumes ({', '.join(c.id for c in cards)})."
         )
-    modality = volume.modality or ("CT" if volume.array.min() <= CT_MINIMUM else None)
+    modality = volume.modality or ("CT" if np.nanmin(volume.array) <= CT_MINIMUM else None)
     if modality is None and len(cards) == 1:
         return cards
     if matching := [card for card in cards if card.modality == modality]:
@@ -149,6 +150,6 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
     if modality is None:
         raise InputError(
             f"'{volume.name}' does not say whether it is CT or MR (no DICOM modality, smallest value "
-            f"{volume.array.min():g}); choose a checkpoint: {choices}."
+            f"{np.nanmin(volume.array):g}); choose a checkpoint: {choices}."
         )
     raise InputError(f"'{volume.name}' has modality {modality}; checkpoints for this task are: {choices}.")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..data.card import Card
 from ..data.errors import ContractWarning, InputError
 from ..data.volume import VolumeImage
+
+ALSO_TAKEN = {"XC": ("DMS", "GM", "OT"), "ES": ("OT",)}
+"""Modality of a card -> others that DICOM has for such pictures: dermoscopy, general microscopy, "other"."""
 
 
 def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, list[str]]:
@@ -18,20 +23,21 @@ def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, l
         force: turn warnings about file, modality and intensity into notes instead of stopping.
 
     Raises:
-        InputError: NaN or infinite values, or a channel count the checkpoint does not take.
-        ContractWarning: the file left something open (``doubts``), or modality or intensities lie outside the card's
-            range, and not ``force``.
+        InputError: infinite values, nothing but NaN, or a channel count the checkpoint does not take.
+        ContractWarning: the file left something open (``doubts``), voxels are NaN, or modality or intensities lie
+            outside the card's range, and not ``force``.
     """
     volume = _match_channels(volume, card)
-    volume.check_values()
-    found = (*volume.doubts, _check_modality(volume, card), _check_intensity(volume, card))
+    volume, without_value = _filled(volume)
+    volume, scaled = _in_bytes(volume, card)
+    found = (*volume.doubts, without_value, _check_modality(volume, card), _check_intensity(volume, card))
     warnings = [text for text in found if text]
     if warnings and not force:
         raise ContractWarning(
             " ".join(warnings) + " The result may be meaningless. Use another volume or checkpoint, or run anyway "
             "(force)."
         )
-    return volume, [*volume.notes, *warnings]
+    return volume, [*volume.notes, *scaled, *warnings]
 
 
 def _match_channels(volume: VolumeImage, card: Card) -> VolumeImage:
@@ -45,8 +51,43 @@ def _match_channels(volume: VolumeImage, card: Card) -> VolumeImage:
     return opaque
 
 
+def _filled(volume: VolumeImage) -> tuple[VolumeImage, str | None]:
+    """NaN replaced by the smallest value, and a warning about it; raises :class:`InputError` for infinite values."""
+    if volume.array.dtype.kind != "f":
+        return volume, None
+    finite = np.isfinite(volume.array)
+    if finite.all():
+        return volume, None
+    absent = int(np.isnan(volume.array).sum())
+    if absent < finite.size - finite.sum() or not finite.any():
+        volume.check_values()
+    lowest = volume.array[finite].min()
+    text = (
+        f"'{volume.name}' has {absent} voxels that are NaN (as outside a registered image), taken as its background, "
+        f"{lowest:g}."
+    )
+    return replace(volume, array=np.where(finite, volume.array, lowest)), text
+
+
+def _in_bytes(volume: VolumeImage, card: Card) -> tuple[VolumeImage, list[str]]:
+    """Colours of 0 to 255 for a checkpoint that takes pictures, whatever their number type; truth values as 0 and 1."""
+    if volume.array.dtype == bool:
+        return replace(volume, array=volume.array.astype(np.uint8)), []
+    if card.in_channels != 3 or (card.intensity.get("low"), card.intensity.get("high")) != (0, 255):
+        return volume, []
+    largest = float(volume.array.max())
+    if volume.array.dtype == np.uint16 and largest > 255:
+        factor, found = 255 / 65535, "16 bits"
+    elif volume.array.dtype.kind == "f" and 0 < largest <= 1:
+        factor, found = 255, "0 to 1"
+    else:
+        return volume, []
+    note = f"the colours of '{volume.name}' ({found} a channel) were brought to 0 to 255."
+    return replace(volume, array=(volume.array * np.float32(factor)).astype(np.float32)), [note]
+
+
 def _check_modality(volume: VolumeImage, card: Card) -> str | None:
-    if volume.modality in (None, "", card.modality):
+    if volume.modality in (None, "", card.modality, *ALSO_TAKEN.get(card.modality, ())):
         return None
     return f"'{volume.name}' has modality {volume.modality}, but '{card.id}' was trained on {card.modality}."
 

@@ -87,7 +87,7 @@ class SliceFit:
 def content_box(slices: np.ndarray) -> tuple[slice, slice, slice]:
     """What is left of ``[S, rows, columns, ...]`` when constant padding is taken off all six sides.
 
-    A slice, row or column is padding when it is at the edge and has one value. A volume of one value is all content.
+    A slice, row or column is padding when it is at the edge and has one value. Where one value is left, all is content.
     """
     box = []
     for axis in range(3):
@@ -97,9 +97,9 @@ def content_box(slices: np.ndarray) -> tuple[slice, slice, slice]:
             first += 1
         while last > first and is_constant(planes[last]):
             last -= 1
-        nothing_left = first == last and is_constant(planes[first])
-        box.append(slice(0, len(planes)) if nothing_left else slice(first, last + 1))
-    return tuple(box)
+        box.append(slice(first, last + 1))
+    box = tuple(box)
+    return tuple(slice(0, length) for length in slices.shape[:3]) if is_constant(slices[box]) else box
 
 
 def is_constant(plane: np.ndarray) -> bool:
