@@ -32,6 +32,8 @@ REPEATED_MM = 0.001
 """Slices of a series that are closer than this are at one place."""
 MISPLACED = 1 / 3
 """Share of the distance of slices by which one may lie elsewhere than the volume says."""
+GAP = 1.75
+"""Times the usual distance of slices from which on one is missing."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _stack(slices: Sequence[Slice], named: str) -> tuple[np.ndarray, np.ndarray]
     along = (positions[-1] - positions[0]) / (len(positions) - 1)
     places = positions[0] + np.arange(len(positions))[:, None] * normal * (along @ normal)
     off = float(np.linalg.norm(positions - places, axis=1).max())
-    if off > MISPLACED * (along @ normal):
+    if off > MISPLACED * (along @ normal) or steps.max() > GAP * np.median(steps):
         raise InputError(
             f"the slices of {named} ({steps.min():.2f} to {steps.max():.2f} mm apart) lie up to {off:.1f} mm from "
             "where a volume with one distance has them; expected a straight stack. Slices may be missing, or the gantry"

@@ -32,11 +32,7 @@ def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, str]:
     Returns:
         The matrix and the note, empty for axes at right angles.
     """
-    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    if not np.isfinite(ijk_to_ras).all() or not spacing.all():
-        return ijk_to_ras, ""
-    axes = ijk_to_ras[:3, :3] / spacing
-    off = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    off = _off_right_angles(ijk_to_ras)
     if off <= EXACT:
         return ijk_to_ras, ""
     if off > ROUNDED:
@@ -44,10 +40,25 @@ def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, str]:
         return ijk_to_ras, (
             f"the axes of the volume are not at right angles (down to {angle:.1f} degrees, as after a gantry tilt)"
         )
-    left, _, right = np.linalg.svd(axes)
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(ijk_to_ras[:3, :3] / spacing)
     matrix = ijk_to_ras.copy()
     matrix[:3, :3] = (left @ right) * spacing
     return matrix, f"the axes of the volume are at right angles but for rounding (cosine {off:.1g}); taken as right"
+
+
+def is_sheared(ijk_to_ras: np.ndarray) -> bool:
+    """Whether the axes are off right angles by more than rounding."""
+    return _off_right_angles(ijk_to_ras) > ROUNDED
+
+
+def _off_right_angles(ijk_to_ras: np.ndarray) -> float:
+    """The largest cosine between two axes; 0 for a matrix that is none."""
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    if not np.isfinite(ijk_to_ras).all() or not spacing.all():
+        return 0.0
+    axes = ijk_to_ras[:3, :3] / spacing
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
 
 
 def corner_distance(first: np.ndarray, second: np.ndarray, size: tuple[int, int, int]) -> float:

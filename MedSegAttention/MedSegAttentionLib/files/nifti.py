@@ -11,7 +11,7 @@ import numpy as np
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image
-from .geometry import corner_distance, straightened
+from .geometry import corner_distance, is_sheared, straightened
 from .names import stem_of
 
 GZIP = b"\x1f\x8b"
@@ -120,7 +120,7 @@ def _placed(path: Path, header: object, size: tuple[int, int, int]) -> tuple[np.
             doubts.append(f"'{path.name}' is placed twice, {apart:.1f} mm apart (sform and qform); sform was taken.")
     matrix = sform if s_code else qform
     found = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not doubts and np.abs(found / steps - 1).max() > SAME_SIZE:
+    if not doubts and not is_sheared(matrix) and np.abs(found / steps - 1).max() > SAME_SIZE:
         doubts.append(
             f"'{path.name}' gives its voxels two sizes, {_mm(found)} by its placement and {_mm(steps)} by pixdim; the "
             "first was taken."

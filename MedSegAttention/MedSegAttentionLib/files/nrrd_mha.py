@@ -95,9 +95,7 @@ def _look_at_nrrd(path: Path) -> tuple[str, ...]:
             raise cut_short(path, promised, there)
     steps = _numbers(fields.get("spacings", ""))
     if 0.0 in steps:
-        raise InputError(
-            f"'{path}' says its voxels measure 0 mm ({fields['spacings']}). Correct 'spacings' in its header."
-        )
+        raise _no_size(path, fields["spacings"], "spacings")
     if not fields.keys() & {"space", "space dimension"}:
         sized = "" if np.isfinite(steps).sum() > 1 else ", nor how large its voxels are"
         return (f"'{path.name}' does not say where right and left are (no 'space' in its header){sized}.",)
