@@ -7,8 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from ..data.card import Card, default_checkpoints
 from ..data.errors import CheckpointError, InputError, UsageError
 from ..data.task import BUILT_IN_TASKS, names_modality, task_names
@@ -141,7 +139,7 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
         raise InputError(
             f"'{volume.name}' is a colour picture; this task takes grey volumes ({', '.join(c.id for c in cards)})."
         )
-    modality = volume.modality or ("CT" if np.nanmin(volume.array) <= CT_MINIMUM else None)
+    modality = volume.modality or ("CT" if volume.smallest <= CT_MINIMUM else None)
     if modality is None and len(cards) == 1:
         return cards
     if matching := [card for card in cards if card.modality == modality]:
@@ -150,6 +148,6 @@ def _of_modality(cards: list[Card], volume: VolumeImage) -> list[Card]:
     if modality is None:
         raise InputError(
             f"'{volume.name}' does not say whether it is CT or MR (no DICOM modality, smallest value "
-            f"{np.nanmin(volume.array):g}); choose a checkpoint: {choices}."
+            f"{volume.smallest:g}); choose a checkpoint: {choices}."
         )
     raise InputError(f"'{volume.name}' has modality {modality}; checkpoints for this task are: {choices}.")

@@ -81,6 +81,11 @@ class VolumeImage:
         along = self.ijk_to_ras[:3, :3] / np.asarray(self.spacing)
         return max(permutations(range(3)), key=lambda order: sum(abs(along[order[n], n]) for n in range(3)))
 
+    @property
+    def smallest(self) -> float:
+        """The smallest value of a voxel that is not NaN."""
+        return float(np.fmin.reduce(self.array, axis=None))
+
     def without_alpha(self) -> VolumeImage:
         """The same image without an alpha channel; itself where it has none."""
         kept = COLOURS_BESIDE_ALPHA.get(self.channels)

@@ -17,6 +17,8 @@ from MedSegAttentionLib.data.errors import InputError, UsageError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
 
+from .masks import mask_values
+
 
 @dataclass(frozen=True)
 class Case:
@@ -63,7 +65,8 @@ class DataFolder:
         """
         known, unknown = {value for group in self.labels.values() for value in group}, set()
         for case in self.cases:
-            values = set(np.unique(read_volume(case.mask).array).tolist()) - {0}
+            mask = read_volume(case.mask)
+            values = set(np.unique(mask_values(case.mask, mask, self.labels)).tolist()) - {0}
             if values & known:
                 return
             unknown |= values
@@ -94,8 +97,8 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
     """
     folder = Path(folder).resolve()
     labels, spacing_is_real = _description(folder / "dataset.json")
-    masks = {stem_of(path): path for sub in ("masks", "labels") for path in (folder / sub).glob("*") if is_image(path)}
-    images = {stem_of(path): path for path in sorted((folder / "images").glob("*")) if is_image(path)}
+    masks = _by_stem([path for sub in ("masks", "labels") for path in sorted((folder / sub).glob("*"))])
+    images = _by_stem(sorted((folder / "images").glob("*")))
     names = list(images) if split is None else _names_of_split(folder, split, splits, list(images))
     if not names:
         raise InputError(f"'{folder}/images' holds no image; expected images/ with masks/ or labels/ beside it.")
@@ -105,6 +108,16 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
         )
     cases = tuple(Case(name, images[name], masks[name]) for name in names)
     return DataFolder(folder, labels, spacing_is_real, cases)
+
+
+def _by_stem(paths: list[Path]) -> dict[str, Path]:
+    """Stem -> image file; raises :class:`InputError` where two files have one."""
+    found: dict[str, Path] = {}
+    for path in filter(is_image, paths):
+        other = found.setdefault(stem_of(path), path)
+        if other != path:
+            raise InputError(f"'{other}' and '{path}' are two files for one case; expected one. Take one of them away.")
+    return found
 
 
 NOT_STATED = "not stated"
@@ -174,12 +187,12 @@ def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeI
         InputError: the mask does not fit the image.
     """
     image, mask = read_volume(case.image).without_alpha(), read_volume(case.mask)
-    labels = mask.array if mask.channels == 1 else mask.array[..., 0]
+    labels = mask_values(case.mask, mask, data.labels)
     if labels.shape != image.array.shape[:3]:
         raise InputError(
             f"mask '{case.mask}' has shape {list(labels.shape)}; expected that of its image, "
             f"{list(image.array.shape[:3])}."
         )
-    if not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
+    if image.has_scale and not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
         raise InputError(f"mask '{case.mask}' lies elsewhere than its image; expected the same origin and axes.")
     return image, data.masks(labels, classes)

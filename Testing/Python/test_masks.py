@@ -1,0 +1,109 @@
+"""Reference masks as people have them: soft, 0 and 1, with alpha, turned with their picture; and what is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from MedSegAttentionLib.__main__ import main
+from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionTraining.data.cases import read_case, read_folder
+from small_checkpoint import write_checkpoint
+
+DISC = (np.add.outer((np.arange(64) - 30) ** 2, (np.arange(80) - 40) ** 2) < 300).astype(np.uint8)
+
+
+@pytest.fixture
+def a_folder(tmp_path: Path) -> Path:
+    """A colour picture ``a``, and labels that say 255."""
+    folder = tmp_path / "pictures"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    picture = np.repeat(DISC[..., None] * 200 + 20, 3, axis=-1).astype(np.uint8)
+    Image.fromarray(picture).save(folder / "images" / "a.png")
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"polyp": 255}}))
+    return folder
+
+
+def reference(folder: Path) -> np.ndarray:
+    data = read_folder(folder)
+    return read_case(data, data.cases[0], ["polyp"])[1][0]
+
+
+def soft() -> np.ndarray:
+    image = Image.fromarray(DISC * 255).resize((160, 128), Image.Resampling.BILINEAR)
+    return np.asarray(image.resize((80, 64), Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        ("a.png", DISC * 255),
+        ("a.png", DISC),
+        ("a.jpg", DISC * 255),
+        ("a.jpg", np.repeat(DISC[..., None] * 255, 3, -1)),
+        ("a.png", np.dstack([DISC * 255] * 3 + [np.full_like(DISC, 255)])),
+        ("a.png", soft()),
+        ("a.bmp", DISC * 255),
+    ],
+)
+def test_masks_of_one_class_are_cut_at_half(name, mask, a_folder):
+    Image.fromarray(mask).save(a_folder / "masks" / name)
+    found = reference(a_folder)
+    assert 2 * (found & DISC).sum() / (found.sum() + DISC.sum()) > 0.99
+    if name == "a.png" and mask.ndim == 2 and mask is not None and set(np.unique(mask)) <= {0, 1, 255}:
+        np.testing.assert_array_equal(found, DISC)
+
+
+def test_a_coloured_mask_is_refused_and_its_command_fails(a_folder, tmp_path, capsys):
+    mask = np.zeros((*DISC.shape, 3), np.uint8)
+    mask[DISC > 0] = 255, 0, 0
+    Image.fromarray(mask).save(a_folder / "masks" / "a.png")
+    with pytest.raises(InputError, match=r"a.png' is coloured, .*such as \(255, 0, 0\)"):
+        reference(a_folder)
+    checkpoint = write_checkpoint(
+        tmp_path / "checkpoint",
+        task="polyp",
+        in_channels=3,
+        labels=[
+            {"name": "polyp", "colour": [9, 9, 9], "codes": {"category": ["a", "b", "c"], "type": ["a", "b", "c"]}}
+        ],
+    )
+    assert main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(a_folder)]) == 1
+    assert "a.png' is coloured" in capsys.readouterr().err
+
+
+def test_a_volume_of_probabilities_is_no_mask(tmp_path):
+    for sub, array in (("images", DISC[None] * 100.0), ("labels", DISC[None] * 0.7)):
+        (tmp_path / sub).mkdir()
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / sub / "a.nii.gz"))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"polyp": 1}}))
+    with pytest.raises(InputError, match=r"a.nii.gz' has values between whole numbers, such as 0.7"):
+        reference(tmp_path)
+
+
+def test_two_files_for_one_case_are_refused(a_folder):
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    Image.fromarray(DISC).save(a_folder / "images" / "a.jpg")
+    with pytest.raises(InputError, match=r"images/a.jpg' and '.*images/a.png' are two files for one case"):
+        read_folder(a_folder)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_turned_photograph_and_its_upright_mask_belong_together(orientation, a_folder):
+    """The camera stores the picture on its side; whoever drew the mask saw it upright."""
+    upright = Image.open(a_folder / "images" / "a.png")
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    upright.transpose(back).save(a_folder / "images" / "a.png", exif=tags)
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    data = read_folder(a_folder)
+    image, mask = read_case(data, data.cases[0], ["polyp"])
+    np.testing.assert_array_equal(mask[0], DISC)
+    np.testing.assert_array_equal(image.array[0, ..., 0] > 100, DISC)
