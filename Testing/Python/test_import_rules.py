@@ -25,7 +25,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # room: rooms it may import, packages beyond Python's own it may import
     "data": (set(), NUMERICS),
     "networks": (set(), NUMERICS | {"torch"}),
-    "files": ({"data"}, NUMERICS | {"SimpleITK", "PIL", "nibabel", "pydicom"}),
+    "files": ({"data"}, NUMERICS | {"SimpleITK", "PIL", "isal", "nibabel", "pydicom"}),
     "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
     "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),

@@ -28,6 +28,10 @@ NO_IMAGE = ("SEG", "SR", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "KO", "REG", "FID
 """Modalities of objects that lie beside images and are none."""
 PICTURES = ("XC", "ES", "DMS", "OP", "GM", "SM", "OT")
 """Modalities of photographs, which need no place in the patient."""
+VOXEL_TAGS = tuple(bytes.fromhex(tag) for tag in ("e07f1000", "e07f0800", "e07f0900", "7fe00010"))
+SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
+SEQUENCE_END = bytes.fromhex("feffdde0")
+"""What closes compressed voxels; looked for in the last bytes of a file."""
 REPEATED_MM = 0.001
 """Slices of a series that are closer than this are at one place."""
 MISPLACED = 1 / 3
@@ -37,18 +41,36 @@ GAP = 1.75
 
 
 @dataclass(frozen=True)
+class File:
+    """A DICOM file.
+
+    Attributes:
+        path: where it is.
+        header: what stands before the voxels.
+        end: byte at which the header ends and the voxels begin.
+    """
+
+    path: Path
+    header: Any
+    end: int
+
+
+@dataclass(frozen=True)
 class Series:
     """A series of images in a folder.
 
     Attributes:
         uid: SeriesInstanceUID.
         files: its files, each once; those of scouts ("LOCALIZER") are left out where others are there.
-        modality: DICOM Modality.
     """
 
     uid: str
-    files: tuple[Path, ...]
-    modality: str | None
+    files: tuple[File, ...]
+
+    @property
+    def modality(self) -> str | None:
+        """DICOM Modality."""
+        return self.files[0].header.get("Modality") or None
 
 
 @dataclass(frozen=True)
@@ -77,35 +99,36 @@ def series_in(folder: Path) -> tuple[Series, ...]:
 
 @lru_cache(maxsize=8)
 def _series_in(folder: Path, _names: tuple[tuple[str, int], ...]) -> tuple[Series, ...]:
-    found: dict[str, dict[str, tuple[Path, Any]]] = {}
+    found: dict[str, dict[str, File]] = {}
     broken: list[tuple[Path, str]] = []
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or path.name.upper() == "DICOMDIR" or is_image(path):
             continue
-        header = _header(path, broken)
-        if header is None or header.get("Modality") in NO_IMAGE or "Rows" not in header:
+        file = _opened(path, broken)
+        if file is None or file.header.get("Modality") in NO_IMAGE or "Rows" not in file.header:
             continue
-        uid = str(header.get("SeriesInstanceUID", "") or "unknown")
-        found.setdefault(uid, {}).setdefault(str(header.get("SOPInstanceUID", path.name)), (path, header))
-    suffixes = {path.suffix.lower() for files in found.values() for path, _ in files.values()}
+        uid = str(file.header.get("SeriesInstanceUID", "") or "unknown")
+        found.setdefault(uid, {}).setdefault(str(file.header.get("SOPInstanceUID", path.name)), file)
+    suffixes = {file.path.suffix.lower() for files in found.values() for file in files.values()}
     for path, reason in broken:
         if path.suffix.lower() in suffixes:
             raise damaged(path, reason)
-    return tuple(_series(uid, list(files.values())) for uid, files in sorted(found.items()))
+    return tuple(Series(uid, _without_scouts(list(files.values()))) for uid, files in sorted(found.items()))
 
 
-def _header(path: Path, broken: list[tuple[Path, str]]) -> Any | None:
-    """Everything before the pixels; None for what is no DICOM file, which is noted if it should be one."""
+def _opened(path: Path, broken: list[tuple[Path, str]]) -> File | None:
+    """A DICOM file; None for what is none, which is noted if it should be one."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as stream:
             warnings.simplefilter("ignore")
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header = pydicom.dcmread(stream, stop_before_pixels=True)
+            end = stream.tell()
         kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
         if "Rows" in header or (kind and "Image Storage" not in kind.name):
-            return header
+            return File(path, header, end)
         broken.append((path, "its header is not whole"))
     except InvalidDicomError as error:
         broken.append((path, str(error).split(".")[0]))
@@ -114,9 +137,9 @@ def _header(path: Path, broken: list[tuple[Path, str]]) -> Any | None:
     return None
 
 
-def _series(uid: str, files: list[tuple[Path, Any]]) -> Series:
-    images = [path for path, header in files if "LOCALIZER" not in (header.get("ImageType") or ())]
-    return Series(uid, tuple(images or [path for path, _ in files]), files[0][1].get("Modality") or None)
+def _without_scouts(files: list[File]) -> tuple[File, ...]:
+    images = [file for file in files if "LOCALIZER" not in (file.header.get("ImageType") or ())]
+    return tuple(images or files)
 
 
 def has_series(folder: Path) -> bool:
@@ -138,23 +161,25 @@ def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
         raise InputError(
             f"folder '{folder}' holds {len(known)} DICOM series; expected exactly one. Give the folder of one series."
         )
-    return _read(chosen[0].files, chosen[0].modality, f"folder '{folder}'", stem_of(folder))
+    return _read(chosen[0], f"folder '{folder}'", stem_of(folder))
 
 
 def read_dicom_file(path: Path) -> VolumeImage:
     """Read one DICOM file: a slice, a photograph, or a volume of many frames."""
     broken: list[tuple[Path, str]] = []
-    header = _header(path, broken)
-    if header is None and path.suffix.lower() in (".dcm", ".ima") and path.read_bytes()[128:132] == b"DICM":
+    file = _opened(path, broken)
+    if file is None and path.suffix.lower() in (".dcm", ".ima") and path.read_bytes()[128:132] == b"DICM":
         raise damaged(path, broken[0][1])
-    if header is None or "Rows" not in header:
+    if file is None or "Rows" not in file.header:
         raise no_image(path, broken[0][1] if broken else "it holds no image")
-    return _read((path,), header.get("Modality") or None, f"'{path}'", stem_of(path))
+    return _read(Series("", (file,)), f"'{path}'", stem_of(path))
 
 
-def _read(files: Sequence[Path], modality: str | None, named: str, name: str) -> VolumeImage:
-    headers = [_whole(path) for path in files]
-    slices = [found for header in headers for found in _slices(header)]
+def _read(series: Series, named: str, name: str) -> VolumeImage:
+    files, modality = series.files, series.modality
+    for file in files:
+        _check_whole(file)
+    slices = [found for file in files for found in _slices(file.header)]
     if modality in PICTURES and len(files) == 1 and None in slices:
         return VolumeImage(_voxels(files), LPS_TO_RAS.copy(), name, modality, has_scale=False)
     if None in slices:
@@ -163,34 +188,31 @@ def _read(files: Sequence[Path], modality: str | None, named: str, name: str) ->
             "their voxels are (ImagePositionPatient, ImageOrientationPatient, PixelSpacing); expected all. Export the "
             "series again with its geometry."
         )
-    if len(sizes := {(header.Rows, header.Columns) for header in headers}) > 1:
+    if len(sizes := {(file.header.Rows, file.header.Columns) for file in files}) > 1:
         raise InputError(f"{named} holds slices of {len(sizes)} sizes, {sorted(sizes)}; expected one.")
     order, matrix = _stack(slices, named)
-    return VolumeImage(_voxels(files)[order], LPS_TO_RAS @ matrix, name, modality)
+    voxels = _voxels(files)
+    ordered = voxels if (np.diff(order) == 1).all() else voxels[order]
+    return VolumeImage(ordered, LPS_TO_RAS @ matrix, name, modality)
 
 
-def _whole(path: Path) -> Any:
-    """The header of a file whose voxels are all there."""
-    import pydicom
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            whole = pydicom.dcmread(path)
-    except Exception as error:
-        raise damaged(path, f"{type(error).__name__}: {error}") from error
-    voxels = whole.get("PixelData")
-    if not voxels:
-        raise damaged(path, "it has no voxels")
-    frames = int(whole.get("NumberOfFrames", 1) or 1)
-    if not whole.file_meta.TransferSyntaxUID.is_compressed:
-        bits = frames * whole.Rows * whole.Columns * int(whole.get("SamplesPerPixel", 1)) * int(whole.BitsAllocated)
-        if len(voxels) < bits // 8:
-            raise cut_short(path, bits // 8, len(voxels))
-    elif len(voxels) % 2 or not voxels.rstrip(b"\0"):
-        raise damaged(path, "its compressed voxels end too early")
-    del whole.PixelData
-    return whole
+def _check_whole(file: File) -> None:
+    """Raise :class:`InputError` unless all voxels are there."""
+    path, header, size = file.path, file.header, file.path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(file.end)
+        if stream.read(LONGEST_TAG)[:4] not in VOXEL_TAGS:
+            raise damaged(path, "it has no voxels")
+        stream.seek(max(file.end, size - TAIL))
+        tail = stream.read()
+    if header.file_meta.TransferSyntaxUID.is_compressed:
+        if SEQUENCE_END not in tail:
+            raise damaged(path, "its compressed voxels end too early")
+        return
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    bits = frames * header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated)
+    if size - file.end - SHORTEST_TAG < bits // 8:
+        raise cut_short(path, bits // 8, size - file.end - LONGEST_TAG)
 
 
 def _slices(header: Any) -> Iterator[Slice | None]:
@@ -254,14 +276,14 @@ def _stack(slices: Sequence[Slice], named: str) -> tuple[np.ndarray, np.ndarray]
     return order, matrix_of(np.column_stack([first.axes * first.step, normal * (along @ normal)]), positions[0])
 
 
-def _voxels(files: Sequence[Path]) -> np.ndarray:
+def _voxels(files: Sequence[File]) -> np.ndarray:
     """``[K, J, I]`` or ``[K, J, I, C]``, real values, in the order of ``files`` and of their frames."""
     parts = []
-    for path in files:
+    for file in files:
         try:
-            image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+            image = sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")
         except RuntimeError as error:
-            raise damaged(path, str(error).strip().splitlines()[-1]) from error
+            raise damaged(file.path, str(error).strip().splitlines()[-1]) from error
         array = sitk.GetArrayFromImage(image)
         parts.append(array if image.GetDimension() == 3 else array[None])
     return np.concatenate(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 
@@ -13,6 +12,11 @@ from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image
 from .geometry import corner_distance, is_sheared, straightened
 from .names import stem_of
+
+try:  # reads compressed files in half the time
+    from isal import igzip as gzip
+except ImportError:
+    import gzip
 
 GZIP = b"\x1f\x8b"
 SMALLEST = 352
@@ -69,7 +73,7 @@ def _scaled(stored: np.ndarray, slope: float | None, intercept: float | None) ->
     """Real values; the file's own numbers where it has no scale."""
     if stored.dtype.names:  # red, green and blue
         return np.stack([stored[name] for name in stored.dtype.names], -1)
-    native = stored.astype(stored.dtype.newbyteorder("="))
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     if slope is None or (slope == 1 and not intercept):
         return native
     kind = np.float64 if native.dtype == np.float64 else np.float32
