@@ -57,7 +57,7 @@ def test_all_cases_run_in_order_and_say_where_they_are(tmp_path):
     record = read_record(tmp_path, "a")
     assert record["seconds"]["files"] == 0.5
     assert record["files"] == ["a.txt"]
-    assert record["segments"][0] == {"name": "liver", "value": 1, "voxels": 60, "ml": 0.12}
+    assert record["segments"][0] == {"name": "liver", "value": 1, "voxels": 60, "ml": 0.12, "findings": []}
 
 
 def test_a_case_that_fails_in_any_way_does_not_stop_the_rest(tmp_path):
@@ -293,7 +293,7 @@ def test_a_volume_has_millilitres_and_a_picture_has_none():
     labels[:, :5] = 1
     left_handed = np.diag([1.0, 2.0, 5.0, 1.0])
     liver, *others = VolumeResult("v", labels, left_handed, CLASSES).found()
-    assert liver == {"name": "liver", "value": 1, "voxels": 100, "ml": 1.0}
+    assert liver == {"name": "liver", "value": 1, "voxels": 100, "ml": 1.0, "findings": []}
     assert [(item["voxels"], item["ml"]) for item in others] == [(0, 0.0)] * 3
     assert VolumeResult("v", labels[:1], left_handed, CLASSES).found()[0]["ml"] is None
     for picture in ({"display_window": None}, {"has_scale": False}):

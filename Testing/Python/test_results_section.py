@@ -177,3 +177,14 @@ def test_a_section_keeps_no_node_in_memory(an_application, a_scene):
     section._watch()
     del node
     assert memory.Get() is None
+
+
+def test_an_organ_that_the_border_cuts_is_marked_and_told(open_module, a_scene, a_volume_node, a_result):
+    text = "reaches the last slice of the image: its volume is a lower bound."
+    told = replace(a_result, provenance=a_result.provenance | {"findings": {"liver": [text]}})
+    node = write_segmentation(a_scene, told, a_volume_node)
+    ui = open_module().ui
+    ui.resultSelector.setCurrentNode(node)
+    assert table(ui)[0][1] == f"≥ {liver() / 1000:.3f}"
+    assert not table(ui)[1][1].startswith("≥")
+    assert f"liver {text}" in ui.resultNotesLabel.text

@@ -106,7 +106,7 @@ class VolumeResult:
         return self.slice_range is not None
 
     def found(self) -> list[dict[str, Any]]:
-        """Size of each class, in their order: ``{"name", "value", "voxels", "ml"}``, JSON-ready.
+        """Each class, in their order: ``{"name", "value", "voxels", "ml", "findings"}``, JSON-ready.
 
         ``ml`` is None where there is no volume to speak of: a single slice has an area, and pictures have no scale.
         """
@@ -120,6 +120,7 @@ class VolumeResult:
                 "value": label.value,
                 "voxels": int(counts[label.value]),
                 "ml": round(int(counts[label.value]) * voxel_ml, 4) if has_volume else None,
+                "findings": self.provenance.get("findings", {}).get(label.name, []),
             }
             for label in self.classes
         ]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..checkpoints.loading import Checkpoint
 from ..data.card import AttentionMap
+from ..data.findings import border_findings
 from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..networks.contract import SegmentationOutput
@@ -138,6 +139,9 @@ class SegmentationRun:
             "slices": [self.done, self.prepared.plan.shape[0]],
             "attention_positions": {item.name: self.attention[item.name][0].size for item in self.maps},
             "not_found": [label.name for label in self.prepared.card.labels if label.value not in present],
+            "findings": border_findings(
+                self.prepared.plan.view(self.labels), self.prepared.content, self.prepared.card.labels
+            ),
             "presence": self._presence(),
             "warnings": [*known["warnings"], *self.predictor.warnings],
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},

@@ -31,6 +31,7 @@ class PreparedVolume:
         card: of the checkpoint.
         settings: choices of the user.
         plan: how it is cut into slices.
+        content: what of the slices is no padding, see :func:`~.fitting.content_box`.
         fit: how a slice lies on the network's canvas.
         normalise: brings its intensities to what the network was trained on.
         warnings: what the user should know before trusting the result.
@@ -40,6 +41,7 @@ class PreparedVolume:
     card: Card
     settings: RunSettings
     plan: SlicePlan
+    content: tuple[slice, slice, slice]
     fit: SliceFit
     normalise: Normaliser
     warnings: tuple[str, ...]
@@ -97,7 +99,7 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
     box = content_box(slices)
     fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride, box=box)
     normalise = measure(slices[box], card.intensity)
-    return PreparedVolume(volume, card, settings, plan, fit, normalise, tuple(warnings))
+    return PreparedVolume(volume, card, settings, plan, box, fit, normalise, tuple(warnings))
 
 
 def channels_first(slices: np.ndarray) -> Tensor:

@@ -85,7 +85,7 @@ class ResultsSection(Section):
             (
                 segment.name,
                 segment.colour,
-                _sizeText(segment.size, measured.unit),
+                ("≥ " if segment.findings else "") + _sizeText(segment.size, measured.unit),
                 _("{number} of {count}").format(number=segment.slices, count=measured.slice_count),
             )
             for segment in measured.segments
@@ -137,4 +137,5 @@ def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
         notes.append(_("Sizes are those after the linear transform."))
     elif measured.transform == "non-linear":
         notes.append(_("Sizes are those before the non-linear transform."))
+    notes += [f"{segment.name} {text}" for segment in measured.segments for text in segment.findings]
     return notes + [str(warning) for warning in provenance_of(node).get("warnings", [])]

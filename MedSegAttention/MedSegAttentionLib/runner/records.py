@@ -130,7 +130,7 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         kept = {row["case"] for row in earlier}
         table = [*earlier, *(row for row in table if row["case"] not in kept)]
         measured = dict.fromkeys(name for row in table for name in row if name.endswith((" mL", " voxels")))
-        columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "error"]
+        columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "findings", "error"]
         columns += dict.fromkeys(name for row in table for name in row if name not in columns)  # a user's own
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns, restval="")
@@ -167,5 +167,8 @@ def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
         "status": row["status"],
         **values,
         "warnings": " ".join(record.get("warnings", [])),
+        "findings": " ".join(
+            f"{item['name']} {text}" for item in record.get("segments", []) for text in item.get("findings", [])
+        ),
         "error": row["error"],
     }

@@ -27,6 +27,7 @@ class SegmentMeasure:
         voxels: how many carry its label; 0 where it was not found.
         size: in :attr:`SegmentationMeasure.unit`.
         slices: how many slices hold at least one of its voxels.
+        findings: what the run found to say of it, a sentence each.
     """
 
     name: str
@@ -34,6 +35,7 @@ class SegmentMeasure:
     voxels: int
     size: float
     slices: int
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,9 +155,9 @@ class _Counter:
         of_slices = counts[:, value] if value < counts.shape[1] else np.zeros(0, dtype=int)
         voxels = int(of_slices.sum())
         colour = tuple(round(255 * component) for component in segment.GetColor())
-        return SegmentMeasure(
-            segment.GetName(), colour, voxels, voxels * self._voxel_size, int(np.count_nonzero(of_slices))
-        )
+        name, slices = segment.GetName(), int(np.count_nonzero(of_slices))
+        findings = tuple(provenance_of(self._node).get("findings", {}).get(name, ()))
+        return SegmentMeasure(name, colour, voxels, voxels * self._voxel_size, slices, findings)
 
     def _first_labelmap(self) -> slicer.vtkOrientedImageData | None:
         segmentation = self._node.GetSegmentation()

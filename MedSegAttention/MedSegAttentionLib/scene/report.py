@@ -75,6 +75,7 @@ def _notes(
         ("Not found", ", ".join(sizes.not_found)),
         ("Partial, the run was stopped; finished slices", _finished(node)),
         *(("Warning", text) for text in provenance.get("warnings", [])),
+        *((name, text) for name, texts in provenance.get("findings", {}).items() for text in texts),
     ]
     return [(title, text) for title, text in notes if text]
 
