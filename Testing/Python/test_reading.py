@@ -211,3 +211,22 @@ def test_a_grey_picture_with_alpha_is_read_as_grey(tmp_path):
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     Image.merge("LA", (Image.fromarray(grey), Image.fromarray(grey * 0))).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_volume(tmp_path / "a.png").without_alpha().array, grey[None])
+
+
+def test_a_name_that_is_no_utf_8_is_told_and_ends_nothing(tmp_path):
+    import os
+
+    name = os.fsdecode(bytes(tmp_path) + b"/\xff\xfe.nrrd")
+    sitk.WriteImage(to_sitk(an_image().array, geometry("plain")), str(tmp_path / "plain.nrrd"))
+    try:
+        (tmp_path / "plain.nrrd").rename(name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match=r"is no UTF-8.*Rename it"):
+        read_volume(name)
+    assert stem_of(Path(name)) == "__"
+
+
+@pytest.mark.parametrize(("name", "stem"), [("a\nb.nii.gz", "a_b"), ("Müller Łódź 日本.png", "Müller Łódź 日本")])
+def test_stems_are_names_that_other_programs_can_write(name, stem, tmp_path):
+    assert stem_of(tmp_path / name) == stem

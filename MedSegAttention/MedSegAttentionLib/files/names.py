@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..data.volume import PICTURE_SUFFIXES
@@ -9,14 +10,20 @@ from ..data.volume import PICTURE_SUFFIXES
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", *NIFTI_SUFFIXES, ".mha", ".mhd")
 KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
+UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def stem_of(path: Path) -> str:
-    """File name without its image suffix (``case.nii.gz`` gives ``case``)."""
+    """File name without its image suffix (``case.nii.gz`` gives ``case``).
+
+    Line breaks and bytes that are no UTF-8, which other programs cannot write in a name, become ``_``.
+    """
+    name = path.stem if path.is_file() else path.resolve().name
     for suffix in sorted((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".seg.nrrd"), key=len, reverse=True):
         if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem if path.is_file() else path.resolve().name
+            name = path.name[: -len(suffix)]
+            break
+    return UNWRITABLE.sub("_", name)
 
 
 def is_image(path: Path) -> bool:

@@ -30,6 +30,12 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
     if not path.exists():
         raise InputError(f"'{path}' does not exist; expected an image file or a folder with a DICOM series.")
     name = path.name.lower()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"'{ascii(str(path))[1:-1]}' has a name that is no UTF-8, which image readers cannot open. Rename it."
+        ) from error
     if path.is_dir():
         from .dicom import read_series
 

@@ -28,11 +28,13 @@ def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeN
 
     The files lie in the volume's own coordinates, as Slicer saves nodes: a transform above it is not in them.
     """
-    stems = file_names([_name_of(node) for node in nodes])
+    names = [_name_of(node) for node in nodes]
+    stems = file_names(names)
     cases = []
-    for node, stem in zip(nodes, stems, strict=True):
+    for node, name, stem in zip(nodes, names, stems, strict=True):
         save = partial(_save_beside, scene, node, stem, choice)
-        cases.append(Case(_name_of(node), stem, partial(input_image, node), save, choice.endings()))
+        own = name if names.count(name) == 1 else stem  # two rows of one name could not be told apart
+        cases.append(Case(own, stem, partial(input_image, node), save, choice.endings()))
     return cases
 
 
