@@ -92,6 +92,7 @@ def test_requirements_are_lower_bounds_and_leave_slicers_packages_alone():
     requirements = [line for line in lines if line and not line.startswith("#")]
     assert [re.fullmatch(r"([\w-]+)>=[\d.]+", line).group(1) for line in requirements] == [
         "monai",
+        "nibabel",
         "psutil",
         "safetensors",
     ]

@@ -194,7 +194,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
     """All in one process, as in Slicer; every module of the rooms, not the packages alone."""
     scenes = [f".scene.{path.stem}" for path in sorted((PACKAGE / "scene").glob("*.py")) if path.stem != "__init__"]
     data = [f".data.{path.stem}" for path in sorted((PACKAGE / "data").glob("*.py")) if path.stem != "__init__"]
-    script = BLOCKER.format(absent=("torch", "monai", "safetensors", "psutil"))
+    script = BLOCKER.format(absent=("torch", "monai", "nibabel", "safetensors", "psutil"))
     wanted = (
         *FREE_OF_TORCH,
         ".setup.installation",
@@ -208,7 +208,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
     script += "from MedSegAttentionLib.setup.dependencies import missing_packages\nprint(missing_packages())"
     done = in_a_fresh_python(script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['torch', 'monai', 'safetensors', 'psutil']"
+    assert done.stdout.strip() == "['torch', 'monai', 'nibabel', 'safetensors', 'psutil']"
 
 
 def test_networks_checkpoints_and_inference_run_without_slicer():

@@ -16,7 +16,7 @@ import slicer.util
 from MedSegAttentionLib.data.errors import DependencyError, RestartNeeded
 from MedSegAttentionLib.setup import dependencies, installation
 
-ALL = ("torch", "monai", "safetensors", "psutil")
+ALL = ("torch", "monai", "nibabel", "safetensors", "psutil")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_every_package_is_needed_once_and_in_the_requirements():
 def test_looking_for_torch_does_not_import_it():
     script = (
         "import sys; from MedSegAttentionLib.setup import installation; installation.plan(); "
-        "print([name for name in ('torch', 'monai', 'safetensors', 'psutil') if name in sys.modules])"
+        "print([name for name in ('torch', 'monai', 'nibabel', 'safetensors', 'psutil') if name in sys.modules])"
     )
     module_folder = Path(dependencies.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", script], cwd=module_folder, capture_output=True, text=True, check=True)
@@ -125,9 +125,9 @@ def test_the_plan_says_what_how_large_and_where(monkeypatch, nothing_installed):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     nothing_installed.arrive("monai")
     found = installation.plan()
-    assert [package.name for package in found.packages] == ["torch", "safetensors", "psutil"]
+    assert [package.name for package in found.packages] == ["torch", "nibabel", "safetensors", "psutil"]
     assert found.needs_extension
-    assert found.download_megabytes == (202, 3002)
+    assert found.download_megabytes == (205, 3006)
     assert found.disk_megabytes > found.download_megabytes[1]
     assert Path(found.folder).is_dir()
     assert found.free_megabytes > 0
@@ -221,7 +221,7 @@ def test_a_failed_installation_says_what_why_and_what_to_do(monkeypatch, nothing
     old_slicer(monkeypatch, pip_install)
     with pytest.raises(DependencyError) as caught:
         installation.install()
-    words = ["Installing monai, safetensors, psutil failed", "exit status 1", "Python console", "try again"]
+    words = ["Installing monai, nibabel, safetensors, psutil failed", "exit status 1", "Python console", "try again"]
     for word in (*words, "not the network" if reachable else "HTTPS_PROXY"):
         assert word in str(caught.value)
 
@@ -234,7 +234,7 @@ def test_an_installation_that_did_not_help_is_an_error(monkeypatch, nothing_inst
         installation.install()
     assert installed == []  # or pip would have fetched any torch for monai
     nothing_installed.arrive("torch")
-    with pytest.raises(DependencyError, match="missing: monai, safetensors, psutil"):
+    with pytest.raises(DependencyError, match="missing: monai, nibabel, safetensors, psutil"):
         installation.install()
 
 

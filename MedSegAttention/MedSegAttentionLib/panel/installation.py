@@ -69,6 +69,7 @@ def planText(plan: Any) -> str:
     purposes = {
         "torch": _("runs the networks; comes through the PyTorch extension"),
         "monai": _("prediction in overlapping tiles"),
+        "nibabel": _("reads NIfTI files of a batch"),
         "safetensors": _("reads the weights"),
         "psutil": _("stops a run as a whole"),
     }

@@ -28,6 +28,7 @@ class Package:
 PACKAGES = (
     Package("torch", (200, 3000)),
     Package("monai", (3, 3)),
+    Package("nibabel", (3, 4)),
     Package("safetensors", (1, 1)),
     Package("psutil", (1, 1)),
 )

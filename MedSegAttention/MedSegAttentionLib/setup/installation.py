@@ -184,6 +184,6 @@ def _likely_reason() -> str:
             f"{PACKAGE_INDEX} cannot be reached ({getattr(error, 'reason', error)}; proxy: "
             f"{', '.join(sorted(proxies)) or 'none set'}). Behind a proxy set the environment variable HTTPS_PROXY "
             "before Slicer starts. Without internet fetch the packages on another computer (pip download -r "
-            "requirements.txt) and run slicer.util.pip_install('--no-index --find-links FOLDER torch monai safetensors "
-            "psutil') in the Python console."
+            "requirements.txt) and run slicer.util.pip_install('--no-index --find-links FOLDER torch monai nibabel "
+            "safetensors psutil') in the Python console."
         )
