@@ -249,3 +249,18 @@ def test_an_empty_view_is_fitted_and_no_node_is_left_behind(a_scene, a_volume_no
     assert slice_node.GetFieldOfView() != before
     assert a_scene.GetNumberOfNodes() == nodes
     assert view.GetBackgroundVolumeID() == a_volume_node.GetID()
+
+
+def test_views_are_told_when_another_legend_is_right(a_scene, a_volume_node, an_overlay):
+    """Slice views look which legend to draw when one is modified, and not when another volume is shown."""
+    told = []
+    display.legend(an_overlay).AddObserver("ModifiedEvent", lambda *_: told.append(1))
+    for change in (
+        lambda: show_overlay(a_scene, an_overlay, a_volume_node),
+        lambda: show_overlay(a_scene, None, a_volume_node),
+        lambda: hide_overlays(a_scene),
+        lambda: display.show_legend(an_overlay, False),
+    ):
+        told.clear()
+        change()
+        assert told

@@ -65,7 +65,9 @@ def test_one_question_says_what_how_large_and_where(a_widget, an_unready_logic, 
         assert word in text
     assert "WARNING" not in text
     assert (an_unready_logic.installed, a_runner.calls) == (0, [])
-    assert a_widget.ui.statusLabel.text == "Not run: missing Python packages: torch, monai, nibabel, safetensors, psutil."
+    assert (
+        a_widget.ui.statusLabel.text == "Not run: missing Python packages: torch, monai, nibabel, safetensors, psutil."
+    )
 
 
 def test_little_disk_space_is_warned_of(a_widget, an_unready_logic, an_application):

@@ -188,3 +188,18 @@ def test_an_organ_that_the_border_cuts_is_marked_and_told(open_module, a_scene, 
     assert table(ui)[0][1] == f"≥ {liver() / 1000:.3f}"
     assert not table(ui)[1][1].startswith("≥")
     assert f"liver {text}" in ui.resultNotesLabel.text
+
+
+def test_every_row_is_in_sight_and_nothing_grows(a_widget, an_application):
+    """Laid out by Qt itself: in Slicer a table that followed its content once widened the panel without end."""
+    ui, panel = a_widget.ui, a_widget.parent
+    panel.resize(380, 900)
+    panel.show()
+    table_widget, sizes = ui.segmentsTable, []
+    for _ in range(20):
+        an_application.processEvents()
+        sizes.append((panel.minimumSizeHint.width(), table_widget.minimumHeight, table_widget.maximumHeight))
+    assert len(set(sizes)) == 1
+    needed = table_widget.horizontalHeader().height() + sum(table_widget.rowHeight(n) for n in range(4))
+    assert table_widget.minimumHeight >= needed
+    assert panel.minimumSizeHint.width() <= 400

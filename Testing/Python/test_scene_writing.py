@@ -283,3 +283,13 @@ def test_what_cannot_be_written_costs_no_earlier_file(a_scene, a_volume_node, tm
     assert [(item.name, item.read_text()) for item in tmp_path.iterdir()] == [("v.nrrd", "earlier")]
     save_node(a_volume_node, path)
     assert path.stat().st_size > 100
+
+
+def test_a_second_result_has_a_name_of_its_own_and_hides_the_first(a_scene, a_volume_node, a_result):
+    first = write_result(a_scene, a_result, a_volume_node).segmentation
+    second = write_result(a_scene, a_result, a_volume_node).segmentation
+    assert first.GetName() != second.GetName()
+    assert [node.GetDisplayNode().GetVisibility() for node in (first, second)] == [0, 1]
+    quiet = write_result(a_scene, a_result, a_volume_node, show=False).segmentation
+    assert second.GetDisplayNode().GetVisibility()
+    assert a_scene.IsNodePresent(quiet)

@@ -14,6 +14,8 @@ from ..scene.nodes import CHECKPOINT_ATTRIBUTE, PARTIAL_ATTRIBUTE, provenance_of
 from ..scene.segmentation import is_surface_shown, show_surface
 from .section import Section, silent
 
+MOST_ROWS, LEAST_ROW = 14, 24
+
 
 class ResultsSection(Section):
     """Connects the widgets of ``Results.ui`` with the segmentation that parameter ``result`` names."""
@@ -101,6 +103,11 @@ class ResultsSection(Section):
             for column, text in enumerate(texts, start=1):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
         table.resizeColumnsToContents()
+        # All rows in sight, and no height of its own: what grows with its content makes the panel grow without end.
+        rows = [table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS))]
+        height = sum(rows) + max(rows, default=LEAST_ROW) + 2 * table.frameWidth  # the header is no higher than a row
+        table.minimumHeight = height
+        table.maximumHeight = height
 
     def _onShow3D(self, shown: bool) -> None:
         node = self._parameters.result if self._parameters else None

@@ -13,6 +13,7 @@ import slicer
 
 from ..data.errors import Cancelled, UsageError
 from ..data.result import RunProgress, RunStart, VolumeResult
+from .nodes import unchanged_on_error
 from .preview import Preview
 from .writing import WrittenNodes, write_result
 
@@ -129,7 +130,8 @@ class LiveRun:
         self._updated = now
         try:
             if self._preview is None:
-                self._preview = Preview(self._scene, self._volume_node, run.started.classes, run.started.axis)
+                with unchanged_on_error(self._scene):
+                    self._preview = Preview(self._scene, self._volume_node, run.started.classes, run.started.axis)
             self._preview.update(run.labels, run.finished)
         except Exception:  # the image was replaced, for one: the end of the run says so, once
             logger.exception("no further preview of this run")

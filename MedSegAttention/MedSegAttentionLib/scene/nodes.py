@@ -104,27 +104,37 @@ def unchanged_after(scene: slicer.vtkMRMLScene) -> Iterator[None]:
 def _restorer(scene: slicer.vtkMRMLScene) -> Callable[[], None]:
     """Remember the scene now; the function returned brings it back."""
     nodes_before = {node.GetID() for node in nodes_of_class(scene, "vtkMRMLNode")}
-    items_before = _hierarchy_items(scene)
+    items_before = set(hierarchy_items(scene))
     views_before = {node: _view_content(node) for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode")}
 
     def restore() -> None:
         for node, content in views_before.items():
             _set_view_content(node, content)
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        for item in _hierarchy_items(scene) - items_before:
-            hierarchy.RemoveItem(item, False, False)
         for node in reversed(nodes_of_class(scene, "vtkMRMLNode")):
             if node.GetID() not in nodes_before and scene.IsNodePresent(node):
                 scene.RemoveNode(node)
+        remove_items(scene, [item for item in hierarchy_items(scene) if item not in items_before])
 
     return restore
 
 
-def _hierarchy_items(scene: slicer.vtkMRMLScene) -> set[int]:
+def remove_items(scene: slicer.vtkMRMLScene, items: list[int]) -> None:
+    """Remove items of the subject hierarchy whose nodes have left the scene, each before its parent.
+
+    The application's own plugins remove the item of a node with it: one that is gone already is no error.
+    """
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for item in sorted(items, reverse=True):  # a child has a higher number than the parent it was made under
+        if item in hierarchy_items(scene):
+            hierarchy.RemoveItem(item, False, False)
+
+
+def hierarchy_items(scene: slicer.vtkMRMLScene) -> list[int]:
+    """All items of the subject hierarchy below the scene."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     items = vtk.vtkIdList()
     hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
-    return {items.GetId(n) for n in range(items.GetNumberOfIds())}
+    return [items.GetId(n) for n in range(items.GetNumberOfIds())]
 
 
 def _view_content(node: slicer.vtkMRMLSliceCompositeNode) -> tuple[str | None, str | None, float]:

@@ -11,9 +11,12 @@ import slicer
 from ..data.errors import InputError
 from .arrays import image_array
 from .colours import colour_node
+from .nodes import nodes_of_class
 
 RANGE_ATTRIBUTE = "MedSegAttention.Range"
 PERCENTILES_ATTRIBUTE = "MedSegAttention.WindowPercentiles"
+LEGEND_SIZE, LEGEND_FONT = (0.08, 0.35), 12
+"""Width and height, shares of a view, and points: a legend beside the image, not over half of it."""
 NARROWEST_WINDOW = 1e-3
 """Of the range of the map: a window of no width would have no colours."""
 
@@ -39,6 +42,9 @@ def _add_legend(node: slicer.vtkMRMLScalarVolumeNode, title: str) -> None:
     display.SetTitleText(title)
     low, high = map_range(node)
     display.SetLabelFormat("%.2f" if high - low >= 1 else "%.3f")  # Slicer's one decimal hides most of [0, 1]
+    display.SetSize(*LEGEND_SIZE)
+    for text in (display.GetTitleTextProperty(), display.GetLabelTextProperty()):
+        text.SetFontSize(LEGEND_FONT)
 
 
 def map_range(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
@@ -119,6 +125,16 @@ def show_legend(node: slicer.vtkMRMLVolumeNode, shown: bool) -> None:
         _add_legend(node, node.GetName())
     if legend(node) is not None:
         legend(node).SetVisibility(shown)
+        refresh_legends(node.GetScene())
+
+
+def refresh_legends(scene: slicer.vtkMRMLScene) -> None:
+    """Have every slice view look again which legend it has to show.
+
+    A view draws legends anew when one of them changes, and not when another volume is shown in it.
+    """
+    for node in nodes_of_class(scene, "vtkMRMLColorLegendDisplayNode"):
+        node.Modified()
 
 
 def _set_window(

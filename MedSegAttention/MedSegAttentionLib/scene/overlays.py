@@ -24,7 +24,7 @@ from .nodes import (
     provenance_of,
     set_provenance,
 )
-from .overlay_display import RANGE_ATTRIBUTE, set_default_display, text_of
+from .overlay_display import RANGE_ATTRIBUTE, refresh_legends, set_default_display, text_of
 from .volumes import volume_image
 
 VOLUME_ROLE = "MedSegAttention.Volume"
@@ -135,7 +135,8 @@ def show_overlay(
         elif is_overlay(shown):
             view.SetForegroundVolumeID(None)
         if was_empty:
-            _fit(scene, view)
+            _fit(view, background_node)
+    refresh_legends(scene)
 
 
 def hide_overlays(scene: slicer.vtkMRMLScene) -> None:
@@ -143,6 +144,7 @@ def hide_overlays(scene: slicer.vtkMRMLScene) -> None:
     for view in slice_views(scene):
         if is_overlay(scene.GetNodeByID(view.GetForegroundVolumeID() or "")):
             view.SetForegroundVolumeID(None)
+    refresh_legends(scene)
 
 
 def remove_overlay(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> None:
@@ -150,6 +152,7 @@ def remove_overlay(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -
     for part in [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]:
         scene.RemoveNode(part)
     scene.RemoveNode(node)
+    refresh_legends(scene)
 
 
 def overlay_opacity(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> float:
@@ -167,15 +170,25 @@ def _views_with(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> list[sl
     return [view for view in slice_views(scene) if view.GetForegroundVolumeID() == node.GetID()]
 
 
-def _fit(scene: slicer.vtkMRMLScene, view: slicer.vtkMRMLSliceCompositeNode) -> None:
+def _fit(view: slicer.vtkMRMLSliceCompositeNode, volume_node: slicer.vtkMRMLVolumeNode) -> None:
+    """Show the whole image in a slice view, its middle in the middle.
+
+    On the slice node itself: the logic of the view is the application's, and a second one would disturb it.
+    """
     slice_node = slicer.vtkMRMLSliceLogic.GetSliceNode(view)
-    if slice_node is None:
+    if slice_node is None or volume_node.GetImageData() is None:
         return
-    logic = slicer.vtkMRMLSliceLogic()
-    logic.SetMRMLScene(scene)
-    logic.SetSliceNode(slice_node)  # which also finds the view's composite node
-    logic.FitSliceToBackground()
-    made = (logic.GetSliceModelNode(), logic.GetSliceModelDisplayNode(), logic.GetSliceModelTransformNode())
-    logic.SetMRMLScene(None)
-    for node in made:  # the slice in the 3D view, which the application's own logic of the view has made before
-        scene.RemoveNode(node)
+    bounds = [0.0] * 6
+    volume_node.GetRASBounds(bounds)
+    low, high = np.array(bounds[::2]), np.array(bounds[1::2])
+    to_ras = slice_node.GetSliceToRAS()
+    axes = from_vtk(to_ras)[:3, :3]
+    wide, tall = (np.abs(axes.T) @ (high - low))[:2]
+    columns, rows = slice_node.GetDimensions()[:2]
+    shape = columns / rows if rows else 1.0
+    width = max(wide, tall * shape)
+    slice_node.SetFieldOfView(width, width / shape, slice_node.GetFieldOfView()[2])
+    for axis, middle in enumerate((low + high) / 2):
+        to_ras.SetElement(axis, 3, middle)
+    slice_node.SetXYZOrigin(0, 0, 0)
+    slice_node.UpdateMatrices()

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from ..data.labels import Label
-from .nodes import follow
+from .nodes import follow, remove_items
 from .segmentation import add_segments, labelmap
 
 PREVIEW_ATTRIBUTE = "MedSegAttention.Preview"
@@ -67,6 +67,7 @@ class Preview:
             self.shown += 1
         self._labelmap.GetPointData().GetScalars().Modified()
         self._labelmap.Modified()  # all segments share it: one event for all
+        self.node.GetDisplayNode().Modified()  # slice views draw anew for this, and not for the label map
 
     def remove(self) -> None:
         """Take it out of the scene, with its display and its place in the hierarchy; twice is once."""
@@ -74,9 +75,9 @@ class Preview:
             return
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
         item = hierarchy.GetItemByDataNode(self.node) if hierarchy else 0
-        if item:
-            hierarchy.RemoveItem(item, False, False)
         display = self.node.GetDisplayNode()
         for node in (display, self.node):
             if node is not None and self._scene.IsNodePresent(node):
                 self._scene.RemoveNode(node)
+        if item:
+            remove_items(self._scene, [item])

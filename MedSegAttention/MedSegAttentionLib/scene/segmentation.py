@@ -14,7 +14,7 @@ from ..data.errors import InputError
 from ..data.labels import Label
 from ..data.result import VolumeResult
 from .arrays import image_data
-from .nodes import ABSENT_ATTRIBUTE, follow, mark_partial, nodes_of_class, set_provenance
+from .nodes import ABSENT_ATTRIBUTE, PROVENANCE_ATTRIBUTE, follow, mark_partial, nodes_of_class, set_provenance
 from .terminology import terminology_entry
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def write_segmentation(
         InputError: labels of another size than the volume, or with values that no class has.
     """
     present = _present_classes(result, volume_node)
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} segmentation")
+    name = scene.GetUniqueNameByString(f"{volume_node.GetName()} segmentation")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     follow(node, volume_node)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     # With nothing found all classes get an empty segment: the file keeps the image's grid, and a reader can paint.
@@ -63,6 +64,15 @@ def source_volume(node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLVolumeN
     browsers = nodes_of_class(node.GetScene(), "vtkMRMLSequenceBrowserNode") if node.GetScene() else []
     browser = next((browser for browser in browsers if browser.GetSequenceNode(node) is not None), None)
     return browser.GetProxyNode(browser.GetMasterSequenceNode()) if browser else None
+
+
+def hide_earlier(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Hide what earlier runs found in the same image: two results over each other could not be told apart."""
+    volume_node = source_volume(node)
+    for other in nodes_of_class(node.GetScene(), "vtkMRMLSegmentationNode"):
+        ours = other.GetAttribute(PROVENANCE_ATTRIBUTE) is not None and other is not node
+        if ours and source_volume(other) is volume_node and other.GetDisplayNode():
+            other.GetDisplayNode().SetVisibility(False)
 
 
 def show_surface(node: slicer.vtkMRMLSegmentationNode, shown: bool) -> None:

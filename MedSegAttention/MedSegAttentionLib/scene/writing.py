@@ -10,7 +10,7 @@ import slicer
 from ..data.result import VolumeResult
 from .nodes import mark_partial, set_provenance, unchanged_on_error
 from .overlays import show_overlay, write_attention
-from .segmentation import write_segmentation
+from .segmentation import hide_earlier, write_segmentation
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def write_result(
             attention[name] = write_attention(scene, volume, volume_node, result.provenance, result.ijk_to_ras)
             mark_partial(attention[name], result.slice_range)
         if show:
+            hide_earlier(segmentation)
             show_overlay(scene, next(iter(attention.values()), None), volume_node)
         result.provenance.setdefault("seconds", {})["write"] = round(perf_counter() - begin, 4)
         for node in (segmentation, *attention.values()):

@@ -25,6 +25,9 @@ VALUES = {
     "enum": lambda value: _enumeration(value.text),
     "set": lambda value: _enumeration(value.text),
     "stringlist": lambda value: [item.text for item in value],
+    "sizepolicy": lambda value: QtWidgets.QSizePolicy(
+        *(QtWidgets.QSizePolicy.Policy[value.get(name)] for name in ("hsizetype", "vsizetype"))
+    ),
 }
 
 
