@@ -150,7 +150,8 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.setParameterNode(None)
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
-        """The scene is empty, or another one: show its parameters."""
+        """The scene is empty, or another one: show its parameters, and nothing of the one before."""
+        self.panel.forget()
         if self.parent.isEntered:
             self.enter()
 
@@ -159,8 +160,9 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         qt.QTimer.singleShot(0, self._showScene)
 
     def _showScene(self) -> None:
-        if self.hasObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport):  # still open
-            self.onSceneEndClose()
+        isOpen = self.hasObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        if isOpen and self.parent.isEntered:
+            self.enter()
 
 
 class MedSegAttentionLogic(BatchLogic, ExportLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):

@@ -203,3 +203,14 @@ def test_every_row_is_in_sight_and_nothing_grows(a_widget, an_application):
     needed = table_widget.horizontalHeader().height() + sum(table_widget.rowHeight(n) for n in range(4))
     assert table_widget.minimumHeight >= needed
     assert panel.minimumSizeHint.width() <= 400
+
+
+def test_an_empty_table_has_its_headings(open_module):
+    assert header(open_module().ui) == ["Segment", "Volume (mL)", "Slices"]
+
+
+def test_a_closed_scene_leaves_no_word_of_its_runs(a_widget, a_scene):
+    assert a_widget.ui.statusLabel.text.startswith("Finished")
+    a_scene.Clear(False)
+    assert a_widget.ui.statusLabel.text == ""
+    assert a_widget.ui.segmentsTable.rowCount == 0

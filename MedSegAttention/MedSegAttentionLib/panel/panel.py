@@ -50,6 +50,7 @@ class Panel:
         self._run: SegmentHandle | None = None
         self._choices: dict[str, Any] = {}
         self._closed = self._stopping = False
+        self._ofResult = ""  # what the status says of a finished run
         self._time = ExpectedTime(
             ui, logic, lambda: self._parameterNode, self._candidates, self._candidatesReady, self._update
         )
@@ -186,7 +187,8 @@ class Panel:
             finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
                 done=done, count=count, name=result.segmentationNode.GetName()
             )
-        self._setStatus("\n".join([finished, *result.provenance.get("warnings", [])]))
+        self._ofResult = "\n".join([finished, *result.provenance.get("warnings", [])])
+        self._setStatus(self._ofResult)
 
     def _runAnyway(self, warning: ContractWarning) -> None:
         """The volume is not what the checkpoint was trained on: run all the same if the user wants it."""
@@ -319,6 +321,11 @@ class Panel:
         self._checkpoints.load(self.logic.checkpoints)
         self._neighbours.setParameterNode(self._parameterNode)
         self._update()
+
+    def forget(self) -> None:
+        """Say nothing any more of a result whose scene was closed."""
+        if not self._closed and self.ui.statusLabel.text == self._ofResult:
+            self._setStatus("")
 
     def _setStatus(self, text: str) -> None:
         if not self._closed:

@@ -27,6 +27,7 @@ class ResultsSection(Section):
         ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", CHECKPOINT_ATTRIBUTE)
         ui.segmentsTable.verticalHeader().setVisible(False)
         ui.segmentsTable.horizontalHeader().setStretchLastSection(True)
+        self._setHeader("mL")
         self._connect(ui.show3DButton, "toggled(bool)", self._onShow3D)
 
     def setParameterNode(self, parameters: Any) -> None:
@@ -80,9 +81,12 @@ class ResultsSection(Section):
         self._ui.show3DButton.enabled = measured.slice_count > 1
         self._ui.resultNotesLabel.text = "\n".join(_notes(node, measured))
 
+    def _setHeader(self, unit: str) -> None:
+        self._ui.segmentsTable.setHorizontalHeaderLabels([_("Segment"), _sizeHeader(unit), _("Slices")])
+
     def _fillTable(self, measured: SegmentationMeasure) -> None:
         table = self._ui.segmentsTable
-        table.setHorizontalHeaderLabels([_("Segment"), _sizeHeader(measured.unit), _("Slices")])
+        self._setHeader(measured.unit)
         rows = [
             (
                 segment.name,
