@@ -9,7 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from . import __version__
@@ -62,6 +66,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _cleaned_up_when_terminated() -> Iterator[None]:
+    """A SIGTERM ends the command like Ctrl+C does: nothing unfinished stays behind."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     for stream in (sys.stdout, sys.stderr):
@@ -73,7 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
     logger.setLevel(logging.INFO)
     logging.getLogger("MedSegAttentionTraining").setLevel(logging.INFO)
     try:
-        return parsed.run(parsed)
+        with _cleaned_up_when_terminated():
+            return parsed.run(parsed)
     except KeyboardInterrupt:
         logger.error("stopped; finished results stay, the unfinished one was removed")
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,22 @@ def test_a_run_loads_no_tiles_and_no_plots(tmp_path, an_image):
     seconds = json.loads((tmp_path / "out" / "image.json").read_text())["seconds"]
     assert seconds["read"] > 0
     assert seconds["start"] > 0
+
+
+def test_a_terminated_run_leaves_nothing_unfinished(tmp_path):
+    """As when a cluster or a logout ends it."""
+    noise = np.random.default_rng(0).random((4000, 64, 64), np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(noise), str(tmp_path / "a.nrrd"))
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    words = ["segment", str(tmp_path / "a.nrrd"), "--checkpoint", str(folder), "--output", str(tmp_path / "out")]
+    path = f"import sys; sys.path[:0] = {sys.path!r}\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", path + PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().startswith("slice 10 of 4000")
+    assert list((tmp_path / "out").glob(".unfinished-*"))
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert json.loads(out.splitlines()[-1])[0] == 1
+    assert "stopped" in error
+    assert not (tmp_path / "out").exists()

@@ -283,3 +283,27 @@ def test_monai_runs_the_bundle(tmp_path, a_data_folder, a_config, a_card_source)
         output_dir=str(tmp_path / "out"),
     )
     assert (tmp_path / "out" / "a.seg.nrrd").is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_told_in_plain_words(tmp_path, a_data_folder, a_config, capsys):
+    words = ["train", str(a_config), "--data", str(a_data_folder), "--output", str(tmp_path / "run")]
+    assert main([*words, "--device", "cuda"]) == 2
+    assert "device 'cuda' is not there: PyTorch sees none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_network_in_the_folder_of_a_run_is_refused(tmp_path, a_data_folder, a_config):
+    _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
+    values = json.loads(a_config.read_text()) | {"network": {"name": "unet", "width": 8}}
+    a_config.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"run' holds a run of another network than 'unet'"):
+        _train(a_config, a_data_folder, tmp_path / "run")
+
+
+def test_a_colour_picture_among_grey_ones_is_named(tmp_path, a_data_folder, a_config):
+    path = a_data_folder / "images" / "b.nii.gz"
+    image = sitk.ReadImage(str(path))
+    sitk.WriteImage(sitk.Compose(image, image, image), str(path))
+    with pytest.raises(InputError, match=r"b.nii.gz' has 3 channel\(s\), the configuration 1"):
+        _train(a_config, a_data_folder, tmp_path / "run")

@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image
-from .geometry import LPS_TO_RAS, matrix_of
+from .geometry import LPS_TO_RAS, matrix_of, quiet_itk
 from .names import KINDS, is_image, stem_of
 
 logger = logging.getLogger(__name__)
@@ -281,7 +281,8 @@ def _voxels(files: Sequence[File]) -> np.ndarray:
     parts = []
     for file in files:
         try:
-            image = sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")
+            with quiet_itk():
+                image = sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")
         except RuntimeError as error:
             raise damaged(file.path, str(error).strip().splitlines()[-1]) from error
         array = sitk.GetArrayFromImage(image)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 EXACT, ROUNDED = 1e-5, 0.02
 """Largest cosine between two axes that counts as a right angle, and as a right angle that was rounded."""
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Without ITK's own warnings on stderr, which name addresses and no file; its errors are raised all the same."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def of_itk(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:

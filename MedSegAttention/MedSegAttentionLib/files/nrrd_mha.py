@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image
-from .geometry import of_itk
+from .geometry import of_itk, quiet_itk
 from .names import stem_of
 
 HEADER_BYTES = 1 << 16
@@ -51,14 +51,16 @@ def read_nrrd_or_meta(path: Path) -> VolumeImage:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
+        with quiet_itk():
+            reader.ReadImageInformation()
         dimensions, size = reader.GetDimension(), reader.GetSize()
         if dimensions not in (2, 3):
             raise InputError(
                 f"'{stem_of(path)}' is {dimensions}-D, size {list(size)}; expected a 3-D volume or a 2-D picture. "
                 "Split the series into its frames first."
             )
-        array = sitk.GetArrayFromImage(reader.Execute()) if packed is None else _unpacked(path, packed, reader)
+        with quiet_itk():
+            array = sitk.GetArrayFromImage(reader.Execute()) if packed is None else _unpacked(path, packed, reader)
     except RuntimeError as error:
         raise damaged(path, str(error).strip().splitlines()[-1]) from error
     return VolumeImage(array if dimensions == 3 else array[None], of_itk(reader), stem_of(path), doubts=doubts)

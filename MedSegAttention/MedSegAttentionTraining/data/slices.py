@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.inference.fitting import content_box, plan_fit
 from MedSegAttentionLib.inference.intensity import measure
 from MedSegAttentionLib.inference.preparation import channels_first
@@ -13,14 +14,22 @@ from .cases import Case, DataFolder, read_case
 
 
 def fitted_slices(
-    data: DataFolder, case: Case, classes: list[str], intensity: dict, fit: dict
+    data: DataFolder, case: Case, classes: list[str], intensity: dict, fit: dict, in_channels: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """All slices of a case on the canvas.
 
     Returns:
         images ``[S, C, size, size]`` float32 and labels ``[S, 1, size, size]`` uint8.
+
+    Raises:
+        InputError: the image has not ``in_channels`` channels.
     """
     volume, mask = read_case(data, case, classes)
+    if in_channels is not None and volume.channels != in_channels:
+        raise InputError(
+            f"'{case.image}' has {volume.channels} channel(s), the configuration {in_channels}; expected the same for "
+            "all. Convert it, or take it away."
+        )
     plan = plan_slices(volume)
     slices = plan.view(volume.array)
     box = content_box(slices)

@@ -186,7 +186,13 @@ class Trainer:
         images, labels, weights, self.selection = [], [], [], []
         quiet = not self.processes.is_first
         for training, selection in self.parts:
-            read = partial(fitted_slices, classes=config.classes, intensity=config.intensity, fit=fit)
+            read = partial(
+                fitted_slices,
+                classes=config.classes,
+                intensity=config.intensity,
+                fit=fit,
+                in_channels=config.in_channels,
+            )
             cases = tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5, disable=quiet)
             slices = [read(training, case) for case in cases]
             images += [part.half() for part, _ in slices]
@@ -303,9 +309,15 @@ class Trainer:
 
     def _resume(self) -> None:
         state = torch.load(self.output / "last.pt", map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"'{self.output}' holds a run of another network than '{self.config.network['name']}' of this "
+                "configuration; give another --output, or the configuration it began with."
+            ) from error
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
         if self.config.stage_at(self.epoch) != state["stage"]:
             self.best = -1.0

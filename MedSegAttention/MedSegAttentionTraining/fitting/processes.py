@@ -101,6 +101,9 @@ def training_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         UsageError: the device cannot be shared, or there are fewer GPUs than processes.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
+        available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if device in available and not available[device]():
+            raise UsageError(f"device '{device}' is not there: PyTorch sees none. Expected cpu, or a machine with one.")
         yield Processes(), torch.device(device)
         return
     if device == "mps":
