@@ -107,3 +107,27 @@ def test_a_turned_photograph_and_its_upright_mask_belong_together(orientation, a
     image, mask = read_case(data, data.cases[0], ["polyp"])
     np.testing.assert_array_equal(mask[0], DISC)
     np.testing.assert_array_equal(image.array[0, ..., 0] > 100, DISC)
+
+
+def test_segmentations_of_another_program_are_scored_by_the_same_rules(tmp_path, capsys):
+    image = np.random.default_rng(0).random((3, *DISC.shape)).astype(np.float32)
+    mask = np.stack([DISC * 0, DISC, DISC])
+    shifted = np.roll(mask, 4, axis=2) * 7  # their value of the class
+    for sub, array in (("data/images", image), ("data/labels", mask), ("theirs", shifted)):
+        (tmp_path / sub).mkdir(parents=True)
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / sub / "a.nii.gz"))
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"labels": {"prostate": 1}}))
+    words = ["evaluate", "--segmentations", str(tmp_path / "theirs"), "--data", str(tmp_path / "data")]
+    words += ["--json", str(tmp_path / "report.json")]
+    (tmp_path / "theirs" / "dataset.json").write_text(json.dumps({"labels": {"prostate": 7}}))
+    assert main(words) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    wanted = 2 * ((shifted > 0) & (mask > 0)).sum() / ((shifted > 0).sum() + mask.sum())
+    assert report["checkpoint"] == "theirs"
+    assert report["mean"]["dice"] == pytest.approx(wanted)
+    assert report["averages"]["per_slice"]["prostate"]["found_in_empty"] == 0
+    (tmp_path / "theirs" / "a.nii.gz").unlink()
+    assert main(words) == 1
+    assert "no label map for 1 cases, 'a' among them" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--data", str(tmp_path / "data")])

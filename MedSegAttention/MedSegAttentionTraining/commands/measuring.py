@@ -24,7 +24,11 @@ def add_measuring(commands: argparse._SubParsersAction) -> None:
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="measure a checkpoint on images with reference masks")
-    evaluate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER|TASK")
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", metavar="ID|FOLDER|TASK")
+    what.add_argument(
+        "--segmentations", type=Path, metavar="FOLDER", help="label maps of another program, named like the images"
+    )
     evaluate.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     evaluate.add_argument("--split", choices=("train", "validation", "test", "selection", "fitted"))
     evaluate.add_argument("--splits", type=Path, metavar="CSV")
@@ -49,6 +53,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         arguments.data,
         arguments.split,
         arguments.splits,
+        segmentations=arguments.segmentations,
         device=arguments.device,
         config=arguments.config,
         test_time_flips=arguments.flips,

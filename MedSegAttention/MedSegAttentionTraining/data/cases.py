@@ -97,7 +97,7 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
     """
     folder = Path(folder).resolve()
     labels, spacing_is_real = _description(folder / "dataset.json")
-    masks = _by_stem([path for sub in ("masks", "labels") for path in sorted((folder / sub).glob("*"))])
+    masks = segmentation_files(folder / "masks") | segmentation_files(folder / "labels")
     images = _by_stem(sorted((folder / "images").glob("*")))
     names = list(images) if split is None else _names_of_split(folder, split, splits, list(images))
     if not names:
@@ -108,6 +108,16 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
         )
     cases = tuple(Case(name, images[name], masks[name]) for name in names)
     return DataFolder(folder, labels, spacing_is_real, cases)
+
+
+def segmentation_files(folder: Path) -> dict[str, Path]:
+    """Stem -> file of the label maps in ``folder``; raises :class:`InputError` where two files have one stem."""
+    return _by_stem(sorted(folder.glob("*")))
+
+
+def read_labels(path: Path) -> dict[str, tuple[int, ...]]:
+    """Class name in lower case -> its values, from a ``dataset.json``; raises :class:`InputError`."""
+    return _description(path)[0]
 
 
 def _by_stem(paths: list[Path]) -> dict[str, Path]:
@@ -186,13 +196,18 @@ def read_case(data: DataFolder, case: Case, classes: list[str]) -> tuple[VolumeI
     Raises:
         InputError: the mask does not fit the image.
     """
-    image, mask = read_volume(case.image).without_alpha(), read_volume(case.mask)
-    labels = mask_values(case.mask, mask, data.labels)
-    if labels.shape != image.array.shape[:3]:
+    image = read_volume(case.image).without_alpha()
+    return image, data.masks(values_on(image, case.mask, data.labels), classes)
+
+
+def values_on(image: VolumeImage, path: Path, labels: dict[str, tuple[int, ...]]) -> np.ndarray:
+    """The values of the mask ``path``, ``[K, J, I]``; raises :class:`InputError` unless it lies on ``image``."""
+    mask = read_volume(path)
+    values = mask_values(path, mask, labels)
+    if values.shape != image.array.shape[:3]:
         raise InputError(
-            f"mask '{case.mask}' has shape {list(labels.shape)}; expected that of its image, "
-            f"{list(image.array.shape[:3])}."
+            f"mask '{path}' has shape {list(values.shape)}; expected that of its image, {list(image.array.shape[:3])}."
         )
     if image.has_scale and not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
-        raise InputError(f"mask '{case.mask}' lies elsewhere than its image; expected the same origin and axes.")
-    return image, data.masks(labels, classes)
+        raise InputError(f"mask '{path}' lies elsewhere than its image; expected the same origin and axes.")
+    return values

@@ -36,6 +36,7 @@ from ..fitting.loop import parts_of
 from . import averaging
 from .averaging import Averages, interval
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
+from .segmentations import of_segmentations
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +57,12 @@ RULES = {
 
 
 def evaluate(
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     data_folder: str | Path,
     split: str | None = None,
     splits: str | Path | None = None,
     *,
+    segmentations: str | Path | None = None,
     device: str = "auto",
     config: str | Path | None = None,
     test_time_flips: bool = False,
@@ -72,10 +74,12 @@ def evaluate(
 
     Args:
         checkpoint: ID, folder or task; where a task leaves the choice to the modality, the first image decides for all.
+            None with ``segmentations``.
         data_folder: see ``data.cases``.
         split: ``"train"``, ``"test"``, None for all cases, ``"selection"`` for the training cases that a training with
             ``config`` keeps aside, or ``"fitted"`` for those that it learns from.
         splits: CSV file that ``split`` refers to.
+        segmentations: folder of label maps that something else made, scored in place of a checkpoint's.
         device: see :class:`~MedSegAttentionLib.inference.settings.RunSettings`.
         config: training configuration, for the splits ``"selection"`` and ``"fitted"``.
         test_time_flips: as ``device``.
@@ -91,15 +95,20 @@ def evaluate(
         CheckpointError: no such checkpoint.
     """
     data = _chosen_cases(data_folder, split, splits, config)
-    folder = _checkpoint_folder(checkpoint, data)
-    card = read_card(folder)
+    if segmentations is not None:
+        card, predict = of_segmentations(segmentations, data)
+    else:
+        folder = _checkpoint_folder(checkpoint, data)
+        card = read_card(folder)
     if predict is None:
         # What the panel would ask about first must not stop a measurement; the warnings are kept with each case.
         settings = RunSettings(device=device, force=True, test_time_flips=test_time_flips)
         predict = partial(run, checkpoint=folder, settings=settings)
     labels = common_labels(card, data)
     data.check_values()
-    averages = Averages([label.name for label in labels], thirds=card.task == "prostate")
+    averages = Averages(
+        [label.name for label in labels], thirds=[label.name.lower() for label in labels] == ["prostate"]
+    )
     cases, tau = score_cases(card, data, labels, predict, averages)
     report = {
         "checkpoint": card.id,
