@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,11 @@ from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image
 from .geometry import of_itk, quiet_itk
 from .names import stem_of
+
+try:  # reads compressed files in half the time
+    from isal import isal_zlib as zlib
+except ImportError:
+    import zlib
 
 HEADER_BYTES = 1 << 16
 NRRD_BYTES = {
@@ -79,7 +83,9 @@ def _unpacked(path: Path, packed: tuple[bytes, bool], reader: sitk.ImageFileRead
     promised = int(np.prod(shape)) * kind.itemsize
     if len(values) < promised:
         raise cut_short(path, promised, len(values))
-    return np.frombuffer(values, kind, promised // kind.itemsize).reshape(shape).astype(kind.newbyteorder("="))
+    return (
+        np.frombuffer(values, kind, promised // kind.itemsize).reshape(shape).astype(kind.newbyteorder("="), copy=False)
+    )
 
 
 def _look_at_nrrd(path: Path) -> tuple[str, ...]:
@@ -106,7 +112,8 @@ def _look_at_nrrd(path: Path) -> tuple[str, ...]:
 
 def _look_at_meta(path: Path) -> tuple[tuple[str, ...], tuple[bytes, bool] | None]:
     """As :func:`_look_at_nrrd`; also the voxels where they are compressed, and whether their high byte comes first."""
-    content = path.read_bytes()[:HEADER_BYTES]
+    with path.open("rb") as file:
+        content = file.read(HEADER_BYTES)
     marker = content.find(b"ElementDataFile")
     if b"=" not in content[:200]:
         raise no_image(path, "it does not begin like a MetaImage file")
