@@ -203,12 +203,11 @@ def _check_whole(file: File) -> None:
         stream.seek(file.end)
         if stream.read(LONGEST_TAG)[:4] not in VOXEL_TAGS:
             raise damaged(path, "it has no voxels")
-        stream.seek(max(file.end, size - TAIL))
-        tail = stream.read()
-    if header.file_meta.TransferSyntaxUID.is_compressed:
-        if SEQUENCE_END not in tail:
-            raise damaged(path, "its compressed voxels end too early")
-        return
+        if header.file_meta.TransferSyntaxUID.is_compressed:
+            stream.seek(max(file.end, size - TAIL))
+            if SEQUENCE_END not in stream.read():
+                raise damaged(path, "its compressed voxels end too early")
+            return
     frames = int(header.get("NumberOfFrames", 1) or 1)
     bits = frames * header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated)
     if size - file.end - SHORTEST_TAG < bits // 8:
