@@ -19,7 +19,8 @@ from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks import build_network
 from MedSegAttentionTraining.data.cases import read_folder
 from MedSegAttentionTraining.fitting.config import read_config
-from MedSegAttentionTraining.fitting.loop import Options, Trainer, balanced, parts_of, split_cases
+from MedSegAttentionTraining.fitting.loop import Options, Trainer
+from MedSegAttentionTraining.fitting.parts import balanced, parts_of, split_cases
 from MedSegAttentionTraining.publishing.bundle import OF_ITS_WEIGHTS
 
 TRAINING = Path(__file__).resolve().parents[2] / "MedSegAttention" / "MedSegAttentionTraining"

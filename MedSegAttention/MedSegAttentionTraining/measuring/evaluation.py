@@ -32,7 +32,7 @@ from MedSegAttentionLib.runner.in_process import RunSettings, run
 
 from ..data.cases import DataFolder, read_case, read_folder
 from ..fitting.config import read_config
-from ..fitting.loop import parts_of
+from ..fitting.parts import parts_of
 from . import averaging
 from .averaging import Averages, interval
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes

@@ -25,7 +25,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..data.cases import Case, DataFolder, read_case, read_folder
 from ..fitting.config import read_config
-from ..fitting.loop import parts_of
+from ..fitting.parts import parts_of
 from .calibration import fit_temperature
 
 LOST = 0.02

@@ -28,7 +28,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..data.cases import Case, DataFolder, read_case, read_folder
 from ..fitting.config import read_config
-from ..fitting.loop import parts_of
+from ..fitting.parts import parts_of
 from .averaging import interval
 from .calibration import BINS, REGIONS, bin_table, calibration, fit_temperature
 
