@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.cases import images_in
 from MedSegAttentionLib.files.pictures import TURNS
 from MedSegAttentionLib.files.reading import read_volume
 from small_checkpoint import write_checkpoint
@@ -236,6 +237,16 @@ def test_copies_scouts_and_objects_that_are_no_images_do_not_disturb(tmp_path):
     np.testing.assert_array_equal(found.array, wanted.array)
     np.testing.assert_array_equal(found.ijk_to_ras, wanted.ijk_to_ras)
     assert found.modality == "CT"
+
+
+def test_a_study_of_nested_folders_is_a_batch_of_its_series(tmp_path):
+    for name in ("st/se1", "st/deep/se2"):
+        (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)
+        a_series(tmp_path / "study" / name, count=3)
+    (tmp_path / "study" / "st" / "notes.txt").write_text("of the technician")
+    found = images_in(tmp_path / "study")
+    assert [source.stem for source in found] == ["st_deep_se2", "st_se1"]
+    assert all(source.read().array.shape[0] == 3 for source in found)
 
 
 # --- photographs held on their side
