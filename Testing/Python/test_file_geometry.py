@@ -239,6 +239,15 @@ def test_copies_scouts_and_objects_that_are_no_images_do_not_disturb(tmp_path):
     assert found.modality == "CT"
 
 
+def test_one_slice_of_a_series_is_doubted_and_offers_the_series(tmp_path):
+    files = a_series(tmp_path / "series")
+    (doubt,) = read_volume(files[2]).doubts
+    assert "'2.dcm' is one slice of a series; give its folder" in doubt
+    for path in files[:2] + files[3:]:
+        path.unlink()
+    assert read_volume(files[2]).doubts == ()
+
+
 def test_a_study_of_nested_folders_is_a_batch_of_its_series(tmp_path):
     for name in ("st/se1", "st/deep/se2"):
         (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)

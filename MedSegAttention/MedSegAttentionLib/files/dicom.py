@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ VOXEL_TAGS = tuple(bytes.fromhex(tag) for tag in ("e07f1000", "e07f0800", "e07f0
 SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
 SEQUENCE_END = bytes.fromhex("feffdde0")
 """What closes compressed voxels; looked for in the last bytes of a file."""
+SIBLINGS = 20
+"""Files looked at to tell a slice of a series from a picture of its own."""
 REPEATED_MM = 0.001
 """Slices of a series that are closer than this are at one place."""
 MISPLACED = 1 / 3
@@ -172,7 +175,20 @@ def read_dicom_file(path: Path) -> VolumeImage:
         raise damaged(path, broken[0][1])
     if file is None or "Rows" not in file.header:
         raise no_image(path, broken[0][1] if broken else "it holds no image")
-    return _read(Series("", (file,)), f"'{path}'", stem_of(path))
+    volume = _read(Series("", (file,)), f"'{path}'", stem_of(path))
+    if len(volume.array) == 1 and volume.has_scale and _has_sibling(file):
+        doubt = f"'{path.name}' is one slice of a series; give its folder, '{path.parent}', to have the whole of it."
+        return replace(volume, doubts=(doubt,))
+    return volume
+
+
+def _has_sibling(file: File) -> bool:
+    """Whether another file beside this one, of the first that are looked at, belongs to its series."""
+    uid = file.header.get("SeriesInstanceUID")
+    others = (path for path in sorted(file.path.parent.iterdir()) if path.is_file() and path != file.path)
+    alike = (path for path in others if path.suffix == file.path.suffix and not path.name.startswith("."))
+    opened = (_opened(path, []) for path in islice(alike, SIBLINGS))
+    return bool(uid) and any(other and other.header.get("SeriesInstanceUID") == uid for other in opened)
 
 
 def _read(series: Series, named: str, name: str) -> VolumeImage:
