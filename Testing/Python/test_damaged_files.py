@@ -108,7 +108,7 @@ def a_series(folder: Path, count: int = 6) -> list[Path]:
         header.Modality, header.SeriesInstanceUID, header.StudyInstanceUID = "CT", "1.2.3", "1.2"
         header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number + 1}"
         header.ImagePositionPatient, header.ImageOrientationPatient = [0, 0, 3 * number], [1, 0, 0, 0, 1, 0]
-        header.PixelSpacing = [0.8, 0.8]
+        header.PixelSpacing, header.SliceThickness = [0.8, 0.8], 3
         header.save_as(path)
         files.append(path)
     return files

@@ -123,10 +123,10 @@ def test_a_nrrd_without_space_is_doubted(tmp_path):
     assert read_volume(nrrd_text(tmp_path / "whole.nrrd")).doubts == ()
     lacking = ("space", "space directions", "space origin")
     (doubt,) = read_volume(nrrd_text(tmp_path / "a.nrrd", lacking)).doubts
-    assert "no 'space' in its header), nor how large its voxels are" in doubt
+    assert "no 'space' in its header), nor how large its voxels are (1 mm was taken)" in doubt
     (doubt,) = read_volume(nrrd_text(tmp_path / "b.nrrd", lacking, spacings="0.8 0.8 3")).doubts
     assert doubt.endswith("(no 'space' in its header).")
-    with pytest.raises(InputError, match=r"expected sizes above 0. Correct 'spacings'"):
+    with pytest.raises(InputError, match=r"expected sizes above 0 mm. Correct its header \(spacings"):
         read_volume(nrrd_text(tmp_path / "c.nrrd", lacking, spacings="0.8 0 3"))
 
 

@@ -99,13 +99,24 @@ def test_slices_within_a_third_of_their_distance_from_their_places_are_read(move
 
 @pytest.mark.parametrize(
     "moved",
-    [lambda number: (0.0, 0.5 * number, 0.0), lambda number: (4.0 * (number % 2), 0.0, 0.0)],
-    ids=["tilted gantry", "shifted to and fro"],
+    [lambda number: (4.0 * (number % 2), 0.0, 0.0), lambda number: (0.0, 0.01 * number**3, 0.0)],
+    ids=["shifted to and fro", "more and more aslant"],
 )
-def test_a_stack_that_is_not_straight_is_refused(moved, tmp_path):
+def test_slices_that_are_no_stack_are_refused(moved, tmp_path):
     folder = write_series(tmp_path / "skew", np.ones((20, 5, 6), np.int16), "CT", moved=moved)
-    with pytest.raises(InputError, match=r"skew'.* mm from where .* gantry was tilted"):
+    with pytest.raises(InputError, match=r"skew'.* mm from where .* gantry moved"):
         read_volume(folder)
+
+
+def test_a_tilted_gantry_is_a_sheared_grid_with_a_note(tmp_path):
+    array = np.random.default_rng(0).integers(0, 99, (20, 5, 6)).astype(np.int16)
+    write_series(tmp_path / "tilt", array, "CT", moved=lambda number: (0.0, 0.5 * number, 0.0))
+    volume = read_volume(tmp_path / "tilt")
+    np.testing.assert_array_equal(volume.array, array)
+    np.testing.assert_allclose(volume.ijk_to_ras[:3, 2], (0, -0.5, 3), atol=1e-9)
+    assert np.linalg.det(volume.ijk_to_ras[:3, :3]) == pytest.approx(3)  # mm3 of a voxel: what counts is the distance
+    assert "80.5 degrees, as after a gantry tilt" in volume.notes[0]
+    assert volume.doubts == ()
 
 
 def test_a_series_with_several_images_at_one_place_is_refused(tmp_path):

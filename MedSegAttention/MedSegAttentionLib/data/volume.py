@@ -52,10 +52,12 @@ class VolumeImage:
                 f"'{self.name}' has voxels of type {self.array.dtype}; expected integers or real numbers. Take its "
                 "magnitude or one of its parts first."
             )
-        if self.ijk_to_ras.shape != (4, 4) or abs(np.linalg.det(self.ijk_to_ras[:3, :3])) < 1e-12:
+        matrix = self.ijk_to_ras
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
             raise InputError(
-                f"'{self.name}' has no usable geometry: its IJK-to-RAS matrix must be 4 x 4 and invertible, got "
-                f"{np.asarray(self.ijk_to_ras).tolist()}. Load the image again, or set its spacing and directions."
+                f"'{self.name}' has no usable geometry: its IJK-to-RAS matrix must be 4 x 4, of finite numbers and "
+                f"invertible, got {np.asarray(matrix).tolist()}. Load the image again, or set its spacing and "
+                "directions."
             )
 
     @property

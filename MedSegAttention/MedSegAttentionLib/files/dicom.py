@@ -1,14 +1,13 @@
 """DICOM series: what a folder holds, and one series as a volume. Headers by pydicom, voxels by SimpleITK.
 
 One rule for all objects, files of one slice each or one file of many frames: every slice says where it lies, each place
-is there once, and together they are a straight stack with one distance. Anything else is refused with its reason.
+is there once, and together they are a stack with one distance (:mod:`.dicom_places`), of files that are whole
+(:mod:`.dicom_voxels`). Anything else is refused with its reason.
 """
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -16,46 +15,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
-from .faults import cut_short, damaged, no_image
-from .geometry import LPS_TO_RAS, matrix_of, quiet_itk
+from .dicom_places import slices_of, stacked
+from .dicom_voxels import LONGEST_TAG, File, check_whole, voxels_of
+from .faults import damaged, no_image
+from .geometry import LPS_TO_RAS, shear_notes
 from .names import KINDS, is_image, stem_of
 
-logger = logging.getLogger(__name__)
-NO_IMAGE = ("SEG", "SR", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "KO", "REG", "FID", "RWV", "DOC", "PLAN", "SM_ANN")
+NO_IMAGE = (
+    "SEG",
+    "SR",
+    "PR",
+    "RTSTRUCT",
+    "RTPLAN",
+    "RTDOSE",
+    "RTRECORD",
+    "KO",
+    "REG",
+    "FID",
+    "RWV",
+    "DOC",
+    "PLAN",
+    "ANN",
+)
 """Modalities of objects that lie beside images and are none."""
+NO_IMAGE_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
+    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
+    "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
+)
+"""SOP classes of such objects that have rows and columns, and may have the modality of their image."""
 PICTURES = ("XC", "ES", "DMS", "OP", "GM", "SM", "OT")
 """Modalities of photographs, which need no place in the patient."""
-VOXEL_TAGS = tuple(bytes.fromhex(tag) for tag in ("e07f1000", "e07f0800", "e07f0900", "7fe00010"))
-SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
-SEQUENCE_END = bytes.fromhex("feffdde0")
-"""What closes compressed voxels; looked for in the last bytes of a file."""
 SIBLINGS = 20
 """Files looked at to tell a slice of a series from a picture of its own."""
-REPEATED_MM = 0.001
-"""Slices of a series that are closer than this are at one place."""
-MISPLACED = 1 / 3
-"""Share of the distance of slices by which one may lie elsewhere than the volume says."""
-GAP = 1.75
-"""Times the usual distance of slices from which on one is missing."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A DICOM file.
-
-    Attributes:
-        path: where it is.
-        header: what stands before the voxels.
-        end: byte at which the header ends and the voxels begin.
-    """
-
-    path: Path
-    header: Any
-    end: int
 
 
 @dataclass(frozen=True)
@@ -76,21 +72,6 @@ class Series:
         return self.files[0].header.get("Modality") or None
 
 
-@dataclass(frozen=True)
-class Slice:
-    """One slice as its header has it.
-
-    Attributes:
-        position: LPS mm of its first voxel.
-        axes: ``[3, 2]``: directions along a row and along a column, unit vectors in LPS.
-        step: mm between columns and between rows.
-    """
-
-    position: np.ndarray
-    axes: np.ndarray
-    step: tuple[float, float]
-
-
 def series_in(folder: Path) -> tuple[Series, ...]:
     """The series of images in ``folder`` itself, in the order of their UIDs.
 
@@ -102,21 +83,37 @@ def series_in(folder: Path) -> tuple[Series, ...]:
 
 @lru_cache(maxsize=8)
 def _series_in(folder: Path, _names: tuple[tuple[str, int], ...]) -> tuple[Series, ...]:
-    found: dict[str, dict[str, File]] = {}
+    found: dict[str, list[File]] = {}
     broken: list[tuple[Path, str]] = []
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or path.name.upper() == "DICOMDIR" or is_image(path):
             continue
         file = _opened(path, broken)
-        if file is None or file.header.get("Modality") in NO_IMAGE or "Rows" not in file.header:
-            continue
-        uid = str(file.header.get("SeriesInstanceUID", "") or "unknown")
-        found.setdefault(uid, {}).setdefault(str(file.header.get("SOPInstanceUID", path.name)), file)
-    suffixes = {file.path.suffix.lower() for files in found.values() for file in files.values()}
+        if file is not None and _holds_image(file.header):
+            found.setdefault(str(file.header.get("SeriesInstanceUID", "") or "unknown"), []).append(file)
+    suffixes = {_suffix(file.path) for files in found.values() for file in files}
     for path, reason in broken:
-        if path.suffix.lower() in suffixes:
+        if _suffix(path) in suffixes or _says_it_is_dicom(path):
             raise damaged(path, reason)
-    return tuple(Series(uid, _without_scouts(list(files.values()))) for uid, files in sorted(found.items()))
+    series = [Series(uid, _without_scouts(_without_copies(files))) for uid, files in sorted(found.items())]
+    return tuple(one for one in series if not all(map(_is_scout, one.files))) or tuple(series)
+
+
+def _suffix(path: Path) -> str:
+    """Suffix of a name; nothing where it is the last number of a UID, or another one."""
+    suffix = path.suffix.lower()
+    return suffix if suffix.strip(".").isalpha() else ""
+
+
+def _says_it_is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _holds_image(header: Any) -> bool:
+    """Whether a file is an image of the patient, not something that goes with one."""
+    other = header.get("Modality") in NO_IMAGE or str(header.get("SOPClassUID", "")) in NO_IMAGE_CLASSES
+    return "Rows" in header and not other
 
 
 def _opened(path: Path, broken: list[tuple[Path, str]]) -> File | None:
@@ -140,9 +137,30 @@ def _opened(path: Path, broken: list[tuple[Path, str]]) -> File | None:
     return None
 
 
+def _without_copies(files: list[File]) -> list[File]:
+    """Each file once; files of one SOPInstanceUID that differ all stay, for who anonymised them gave all the same."""
+    kept: dict[str, list[File]] = {}
+    for file in files:
+        alike = kept.setdefault(str(file.header.get("SOPInstanceUID", file.path.name)), [])
+        if not any(_same_content(file, other) for other in alike):
+            alike.append(file)
+    return sorted((file for alike in kept.values() for file in alike), key=lambda file: file.path)
+
+
+def _same_content(first: File, second: File) -> bool:
+    """Whether two files show the same voxels at the same place, whatever else their headers say."""
+    if first.header.get("ImagePositionPatient") != second.header.get("ImagePositionPatient"):
+        return False
+    count = min(file.path.stat().st_size - file.end for file in (first, second)) - LONGEST_TAG
+    return count > 0 and first.path.read_bytes()[-count:] == second.path.read_bytes()[-count:]
+
+
+def _is_scout(file: File) -> bool:
+    return "LOCALIZER" in (file.header.get("ImageType") or ())
+
+
 def _without_scouts(files: list[File]) -> tuple[File, ...]:
-    images = [file for file in files if "LOCALIZER" not in (file.header.get("ImageType") or ())]
-    return tuple(images or files)
+    return tuple(file for file in files if not _is_scout(file)) or tuple(files)
 
 
 def has_series(folder: Path) -> bool:
@@ -178,7 +196,7 @@ def read_dicom_file(path: Path) -> VolumeImage:
     volume = _read(Series("", (file,)), f"'{path}'", stem_of(path))
     if len(volume.array) == 1 and volume.has_scale and _has_sibling(file):
         doubt = f"'{path.name}' is one slice of a series; give its folder, '{path.parent}', to have the whole of it."
-        return replace(volume, doubts=(doubt,))
+        return replace(volume, doubts=(*volume.doubts, doubt))
     return volume
 
 
@@ -194,10 +212,10 @@ def _has_sibling(file: File) -> bool:
 def _read(series: Series, named: str, name: str) -> VolumeImage:
     files, modality = series.files, series.modality
     for file in files:
-        _check_whole(file)
-    slices = [found for file in files for found in _slices(file.header)]
+        check_whole(file)
+    slices = [found for file in files for found in slices_of(file.header)]
     if modality in PICTURES and len(files) == 1 and None in slices:
-        return VolumeImage(_voxels(files), LPS_TO_RAS.copy(), name, modality, has_scale=False)
+        return VolumeImage(voxels_of(files), LPS_TO_RAS.copy(), name, modality, has_scale=False)
     if None in slices:
         raise InputError(
             f"{named} holds {len(slices)} slices, of which {slices.count(None)} do not say where they lie or how large "
@@ -206,100 +224,8 @@ def _read(series: Series, named: str, name: str) -> VolumeImage:
         )
     if len(sizes := {(file.header.Rows, file.header.Columns) for file in files}) > 1:
         raise InputError(f"{named} holds slices of {len(sizes)} sizes, {sorted(sizes)}; expected one.")
-    order, matrix = _stack(slices, named)
-    voxels = _voxels(files)
-    ordered = voxels if (np.diff(order) == 1).all() else voxels[order]
-    return VolumeImage(ordered, LPS_TO_RAS @ matrix, name, modality)
-
-
-def _check_whole(file: File) -> None:
-    """Raise :class:`InputError` unless all voxels are there."""
-    path, header, size = file.path, file.header, file.path.stat().st_size
-    with path.open("rb") as stream:
-        stream.seek(file.end)
-        if stream.read(LONGEST_TAG)[:4] not in VOXEL_TAGS:
-            raise damaged(path, "it has no voxels")
-        if header.file_meta.TransferSyntaxUID.is_compressed:
-            stream.seek(max(file.end, size - TAIL))
-            if SEQUENCE_END not in stream.read():
-                raise damaged(path, "its compressed voxels end too early")
-            return
-    frames = int(header.get("NumberOfFrames", 1) or 1)
-    bits = frames * header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1)) * int(header.BitsAllocated)
-    if size - file.end - SHORTEST_TAG < bits // 8:
-        raise cut_short(path, bits // 8, size - file.end - LONGEST_TAG)
-
-
-def _slices(header: Any) -> Iterator[Slice | None]:
-    """Each slice of an object; None for one without a place."""
-    frames = int(header.get("NumberOfFrames", 1) or 1)
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        yield from [_slice(header, header, header)] if frames == 1 else [None] * frames
-        return
-    shared = header.get("SharedFunctionalGroupsSequence") or [{}]
-    for groups in header.PerFrameFunctionalGroupsSequence:
-        parts = []
-        for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"):
-            sequence = groups.get(name) or shared[0].get(name)
-            parts.append(sequence[0] if sequence else {})
-        yield _slice(*parts)
-
-
-def _slice(position: Any, orientation: Any, measures: Any) -> Slice | None:
-    place, directions = position.get("ImagePositionPatient"), orientation.get("ImageOrientationPatient")
-    step = measures.get("PixelSpacing")
-    if place is None or directions is None or step is None or (len(place), len(directions), len(step)) != (3, 6, 2):
-        return None
-    axes = np.array(directions, float).reshape(2, 3).T
-    lengths = np.linalg.norm(axes, axis=0)
-    if not lengths.all() or not min(float(value) for value in step) > 0:
-        return None
-    return Slice(np.array(place, float), axes / lengths, (float(step[1]), float(step[0])))
-
-
-def _stack(slices: Sequence[Slice], named: str) -> tuple[np.ndarray, np.ndarray]:
-    """Order of the slices along their normal, and the LPS matrix of the volume; raises unless they are one stack."""
-    first = slices[0]
-    if max(np.abs(other.axes - first.axes).max() for other in slices) > 1e-3 or any(
-        not np.allclose(other.step, first.step, rtol=1e-3) for other in slices
-    ):
-        raise InputError(f"{named} holds slices of different directions or voxel sizes; expected one stack.")
-    normal = np.cross(first.axes[:, 0], first.axes[:, 1])
-    positions = np.array([one.position for one in slices])
-    order = np.argsort(positions @ normal, kind="stable")
-    positions = positions[order]
-    if len(slices) == 1:
-        thickness = 1.0
-        columns = np.column_stack([first.axes * first.step, normal * thickness])
-        return order, matrix_of(columns, positions[0])
-    steps = np.diff(positions @ normal)
-    if steps.min() < REPEATED_MM:
-        raise InputError(
-            f"{named} holds {len(positions)} slices at {1 + int((steps >= REPEATED_MM).sum())} places "
-            "(several times or weightings in one series); expected one slice at each place. Load the series in Slicer, "
-            "which splits it, or give a folder with one of them."
-        )
-    along = (positions[-1] - positions[0]) / (len(positions) - 1)
-    places = positions[0] + np.arange(len(positions))[:, None] * normal * (along @ normal)
-    off = float(np.linalg.norm(positions - places, axis=1).max())
-    if off > MISPLACED * (along @ normal) or steps.max() > GAP * np.median(steps):
-        raise InputError(
-            f"the slices of {named} ({steps.min():.2f} to {steps.max():.2f} mm apart) lie up to {off:.1f} mm from "
-            "where a volume with one distance has them; expected a straight stack. Slices may be missing, or the gantry"
-            " was tilted: get the series again, or load it in Slicer, which can correct it."
-        )
-    return order, matrix_of(np.column_stack([first.axes * first.step, normal * (along @ normal)]), positions[0])
-
-
-def _voxels(files: Sequence[File]) -> np.ndarray:
-    """``[K, J, I]`` or ``[K, J, I, C]``, real values, in the order of ``files`` and of their frames."""
-    parts = []
-    for file in files:
-        try:
-            with quiet_itk():
-                image = sitk.ReadImage(str(file.path), imageIO="GDCMImageIO")
-        except RuntimeError as error:
-            raise damaged(file.path, str(error).strip().splitlines()[-1]) from error
-        array = sitk.GetArrayFromImage(image)
-        parts.append(array if image.GetDimension() == 3 else array[None])
-    return np.concatenate(parts)
+    stack = stacked(slices, named)
+    voxels = voxels_of(files)
+    ordered = voxels if (np.diff(stack.order) == 1).all() else voxels[stack.order]
+    matrix = LPS_TO_RAS @ stack.ijk_to_lps
+    return VolumeImage(ordered, matrix, name, modality, notes=shear_notes(matrix), doubts=stack.doubts)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..data.errors import InputError
 from .names import KINDS
 
 AGAIN = "Copy or download it again."
+READER = re.compile(r"(ITK ERROR: )?\w+\(0x[0-9a-f]+\):\s*|\(0x[0-9a-f]+\)")
+"""How ITK begins its messages: an address, which tells nobody anything."""
 
 
 def no_image(path: Path, reason: object) -> InputError:
@@ -24,5 +27,21 @@ def cut_short(path: Path, promised: int, there: int) -> InputError:
 
 def damaged(path: Path, reason: object) -> InputError:
     """The error for a file that contradicts itself."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
+    text = " ".join(READER.sub("", str(reason)).split()) or type(reason).__name__
     return InputError(f"'{path}' is cut short or damaged ({text}). {AGAIN}")
+
+
+def no_size(path: Path, found: str, field: str) -> InputError:
+    """The error for a file whose voxels have no size, or one that is none."""
+    return InputError(
+        f"'{path}' says its voxels measure {found}; expected sizes above 0 mm. Correct its header ({field}), or export "
+        "the image again."
+    )
+
+
+def no_place(path: Path, field: str) -> InputError:
+    """The error for a file whose placement has values that are no numbers, or axes that are none."""
+    return InputError(
+        f"'{path}' says where it lies with values that are no finite numbers, or with axes of no length; expected "
+        f"numbers. Correct its header ({field}), or export the image again."
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import SimpleITK as sitk
@@ -24,6 +25,29 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """As :func:`quiet_itk`, and without what the C libraries behind it (JPEG, TIFF, MetaIO) write to stderr themselves.
+
+    For the process as a whole, so only around the reading of one file.
+    """
+    try:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # an application without a console has no stderr
+        with quiet_itk():
+            yield
+        return
+    try:
+        os.dup2(nowhere, 2)
+        with quiet_itk():
+            yield
+    finally:
+        os.dup2(kept, 2)
+        for number in (kept, nowhere):
+            with suppress(OSError):
+                os.close(number)
+
+
 def of_itk(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     """``[4, 4]`` IJK to RAS of an image of two or three dimensions, or of what a reader has seen of it."""
     n = image.GetDimension()
@@ -40,25 +64,32 @@ def matrix_of(columns: np.ndarray, origin: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, str]:
-    """Right angles where the axes are nearly so, and a note about it; a sheared grid stays as it is, with its note.
+def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Right angles where the axes are nearly so, as ITK and Slicer have it; a sheared grid stays as it is.
 
     Returns:
-        The matrix and the note, empty for axes at right angles.
+        The matrix and what to tell about it, nothing for axes at right angles.
     """
     off = _off_right_angles(ijk_to_ras)
-    if off <= EXACT:
-        return ijk_to_ras, ""
-    if off > ROUNDED:
-        angle = np.degrees(np.arccos(np.clip(off, -1, 1)))
-        return ijk_to_ras, (
-            f"the axes of the volume are not at right angles (down to {angle:.1f} degrees, as after a gantry tilt)"
-        )
+    if off <= EXACT or off > ROUNDED:
+        return ijk_to_ras, shear_notes(ijk_to_ras)
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     left, _, right = np.linalg.svd(ijk_to_ras[:3, :3] / spacing)
     matrix = ijk_to_ras.copy()
     matrix[:3, :3] = (left @ right) * spacing
-    return matrix, f"the axes of the volume are at right angles but for rounding (cosine {off:.1g}); taken as right"
+    return matrix, (f"the axes of the volume are at right angles but for rounding (cosine {off:.1g}); taken as right.",)
+
+
+def shear_notes(ijk_to_ras: np.ndarray) -> tuple[str, ...]:
+    """What to tell about axes that are not at right angles; nothing where they are, but for rounding."""
+    off = _off_right_angles(ijk_to_ras)
+    if off <= ROUNDED:
+        return ()
+    angle = np.degrees(np.arccos(np.clip(off, -1, 1)))
+    return (
+        f"the axes of the volume are not at right angles (down to {angle:.1f} degrees, as after a gantry tilt); the "
+        "result lies on the same grid.",
+    )
 
 
 def is_sheared(ijk_to_ras: np.ndarray) -> bool:

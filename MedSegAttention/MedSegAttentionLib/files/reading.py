@@ -7,13 +7,19 @@ twice, becomes a doubt of the volume, which stops a run unless it is forced.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from ..data.errors import InputError
+from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
+from .faults import damaged
 from .names import NIFTI_SUFFIXES, VOLUME_SUFFIXES, is_image, stem_of
 
 __all__ = ["is_image", "read_volume", "stem_of"]
+
+logger = logging.getLogger(__name__)
 
 
 def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
@@ -29,29 +35,51 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
     path = Path(path)
     if not path.exists():
         raise InputError(f"'{path}' does not exist; expected an image file or a folder with a DICOM series.")
-    name = path.name.lower()
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"'{ascii(str(path))[1:-1]}' has a name that is no UTF-8, which image readers cannot open. Rename it."
         ) from error
+    try:
+        return _reader_of(path, series)(path)
+    except MedSegAttentionError:
+        raise
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror or error}); expected a file that opens.") from error
+    except MemoryError as error:
+        raise InputError(
+            f"'{path}' does not fit into the memory of this computer; expected a smaller image."
+        ) from error
+    except Exception as error:  # whatever a damaged file makes of a parser
+        logger.debug("'%s' could not be read", path, exc_info=True)
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _reader_of(path: Path, series: str | None) -> Callable[[Path], VolumeImage]:
+    """The room of a file's format, by its name; imported only where it is needed."""
+    name = path.name.lower()
     if path.is_dir():
         from .dicom import read_series
 
-        return read_series(path, series)
+        return partial(read_series, wanted=series)
     if name.endswith(PICTURE_SUFFIXES):
         from .pictures import read_picture
 
-        return read_picture(path)
-    if name.endswith(NIFTI_SUFFIXES):
+        return read_picture
+    if name.endswith(NIFTI_SUFFIXES) or (name.endswith(".img") and _has_header(path)):
         from .nifti import read_nifti
 
-        return read_nifti(path)
+        return read_nifti
     if name.endswith(VOLUME_SUFFIXES):
         from .nrrd_mha import read_nrrd_or_meta
 
-        return read_nrrd_or_meta(path)
+        return read_nrrd_or_meta
     from .dicom import read_dicom_file
 
-    return read_dicom_file(path)
+    return read_dicom_file
+
+
+def _has_header(path: Path) -> bool:
+    """Whether an ``.img`` has its ``.hdr`` beside it."""
+    return any(path.with_suffix(suffix).is_file() for suffix in (".hdr", ".HDR"))

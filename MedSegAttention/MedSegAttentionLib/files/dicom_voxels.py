@@ -1,0 +1,121 @@
+"""The voxels of DICOM files: whether all are there, and their real values, by SimpleITK (GDCM)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..data.errors import InputError
+from .dicom_places import frame_count, group_of
+from .faults import cut_short, damaged
+from .geometry import quiet_libraries
+
+VOXEL_TAGS = tuple(bytes.fromhex(tag) for tag in ("e07f1000", "e07f0800", "e07f0900", "7fe00010"))
+SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
+SEQUENCE_END = bytes.fromhex("feffdde0")
+"""What closes compressed voxels; looked for in the last bytes of a file."""
+DEFLATED = "1.2.840.10008.1.2.1.99"
+HALF_COLOUR = ("YBR_FULL_422", "YBR_PARTIAL_422")
+"""Kinds of colour with half as many values of hue, where voxels are not compressed."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A DICOM file.
+
+    Attributes:
+        path: where it is.
+        header: what stands before the voxels.
+        end: byte at which the header ends and the voxels begin.
+    """
+
+    path: Path
+    header: Any
+    end: int
+
+
+def check_whole(file: File) -> None:
+    """Raise :class:`InputError` unless all voxels are there."""
+    path, header, size = file.path, file.header, file.path.stat().st_size
+    if missing := [name for name in ("Rows", "Columns", "BitsAllocated") if not header.get(name)]:
+        raise damaged(path, f"its header lacks {missing[0]}")
+    groups = header.get("PerFrameFunctionalGroupsSequence")
+    if groups is not None and len(groups) != frame_count(header):
+        raise damaged(path, f"it describes {len(groups)} frames and has {frame_count(header)}")
+    promised = _byte_count(header)
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax == DEFLATED:
+        _check_deflated(path, promised)
+        return
+    with path.open("rb") as stream:
+        stream.seek(file.end)
+        if stream.read(LONGEST_TAG)[:4] not in VOXEL_TAGS:
+            raise damaged(path, "it has no voxels")
+        if syntax is not None and syntax.is_compressed:
+            stream.seek(max(file.end, size - TAIL))
+            if SEQUENCE_END not in stream.read():
+                raise damaged(path, "its compressed voxels end too early")
+            return
+    if size - file.end - SHORTEST_TAG < promised:
+        raise cut_short(path, promised, size - file.end - LONGEST_TAG)
+
+
+def _byte_count(header: Any) -> int:
+    """Bytes of all voxels that are not compressed."""
+    values = frame_count(header) * header.Rows * header.Columns * int(header.get("SamplesPerPixel", 1) or 1)
+    if header.get("PhotometricInterpretation") in HALF_COLOUR:
+        values = values * 2 // 3
+    return values * int(header.BitsAllocated) // 8
+
+
+def _check_deflated(path: Path, promised: int) -> None:
+    """The same of a file that is compressed as a whole, which must be read to know."""
+    import pydicom
+
+    try:
+        there = len(pydicom.dcmread(path).get("PixelData", b""))
+    except Exception as error:  # whatever half a stream makes of a parser
+        raise damaged(path, error) from error
+    if there < promised:
+        raise cut_short(path, promised, there)
+
+
+def voxels_of(files: Sequence[File]) -> np.ndarray:
+    """``[K, J, I]`` or ``[K, J, I, C]``, real values, in the order of ``files`` and of their frames."""
+    parts = [_rescaled(file.header, _read(file.path)) for file in files]
+    if len(kinds := {part.shape[1:] for part in parts}) > 1:
+        raise InputError(
+            f"'{files[0].path.parent}' holds slices of {len(kinds)} kinds, some with colour; expected one kind."
+        )
+    return np.concatenate(parts)
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        with quiet_libraries():
+            image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+    except RuntimeError as error:
+        raise damaged(path, str(error).strip().splitlines()[-1]) from error
+    array = sitk.GetArrayFromImage(image)
+    return array if image.GetDimension() == 3 else array[None]
+
+
+def _rescaled(header: Any, frames: np.ndarray) -> np.ndarray:
+    """The frames by their own slope and intercept: GDCM takes those of the first for all."""
+    groups = header.get("PerFrameFunctionalGroupsSequence") or ()
+    scales = np.array([_scale(group_of(header, group, "PixelValueTransformationSequence")) for group in groups])
+    if len(scales) != len(frames) or (scales == scales[:1]).all():
+        return frames
+    stored = np.rint((frames - scales[0, 1]) / scales[0, 0])
+    slopes, intercepts = (scales[:, n].reshape(-1, *[1] * (frames.ndim - 1)) for n in range(2))
+    return (stored * slopes + intercepts).astype(np.float32)
+
+
+def _scale(group: Any) -> tuple[float, float]:
+    slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
+    return float(1 if slope is None else slope) or 1.0, float(intercept or 0)
