@@ -173,20 +173,26 @@ def test_what_to_do_on_cancel_is_checked_first(segment, a_sequence):
         segment(a_sequence, onCancel="stay")
 
 
-def test_a_black_frame_is_told_of_before_any_is_segmented(segment, a_scene, a_sequence):
+def test_a_sequence_of_black_frames_is_told_of_before_any_is_segmented(segment, a_scene, a_sequence):
     before, finished = snapshot(a_scene), []
-    slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(FRAMES - 1))[:] = 7
-    with pytest.raises(ContractWarning, match="frame 3' has the same value"):
+    for number in range(FRAMES):
+        slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(number))[:] = 7
+    with pytest.raises(ContractWarning, match="frame 1' has the same value"):
         segment(a_sequence, progressCallback=finished.append)
     assert finished == []
     assert snapshot(a_scene) == before
 
 
-def test_a_black_frame_runs_by_force(segment, a_sequence):
-    slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(1))[:] = 7
-    result = segment(a_sequence, attention=False, force=True)
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("number", [0, 1])
+def test_in_a_black_frame_nothing_is_found_and_the_others_are_segmented(number, force, segment, a_sequence):
+    slicer.util.arrayFromVolume(a_sequence.GetNthDataNode(number))[:] = 7
+    result = segment(a_sequence, attention=False, force=force)
     assert result.segmentationSequenceNode.GetNumberOfDataNodes() == FRAMES
-    assert "same value" in result.provenance[1]["warnings"][0]
+    for frame, provenance in enumerate(result.provenance):
+        assert provenance["settings"]["force"] is force
+        assert (provenance["not_found"] == ["prostate"]) == (frame == number)
+        assert any("same value" in text for text in provenance["warnings"]) == (frame == number)
 
 
 def test_a_failure_while_writing_leaves_the_scene_as_it_was(a_scene, a_sequence, a_checkpoint):

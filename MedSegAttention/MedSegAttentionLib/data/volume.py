@@ -88,6 +88,12 @@ class VolumeImage:
         """The smallest value of a voxel that is not NaN."""
         return float(np.fmin.reduce(self.array, axis=None))
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all voxels have one value."""
+        first = self.array[(0,) * self.array.ndim]
+        return bool((self.array[0] == first).all() and (self.array == first).all())  # mostly the first slice tells
+
     def without_alpha(self) -> VolumeImage:
         """The same image without an alpha channel; itself where it has none."""
         kept = COLOURS_BESIDE_ALPHA.get(self.channels)

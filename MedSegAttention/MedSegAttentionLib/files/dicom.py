@@ -78,7 +78,9 @@ def series_in(folder: Path) -> tuple[Series, ...]:
     Raises:
         InputError: a file among those of a series cannot be read.
     """
-    return _series_in(folder, tuple(sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())))
+    with warnings.catch_warnings():  # of pydicom, about values that are not as the standard wants them
+        warnings.simplefilter("ignore")
+        return _series_in(folder, tuple(sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())))
 
 
 @lru_cache(maxsize=8)
@@ -122,8 +124,7 @@ def _opened(path: Path, broken: list[tuple[Path, str]]) -> File | None:
     from pydicom.errors import InvalidDicomError
 
     try:
-        with warnings.catch_warnings(), path.open("rb") as stream:
-            warnings.simplefilter("ignore")
+        with path.open("rb") as stream:
             header = pydicom.dcmread(stream, stop_before_pixels=True)
             end = stream.tell()
         kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")

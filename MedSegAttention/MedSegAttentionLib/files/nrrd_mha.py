@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image, no_place, no_size
-from .geometry import of_itk, quiet_itk, quiet_libraries, shear_notes
+from .geometry import of_itk, quiet_libraries, shear_notes
 from .names import stem_of
 
 try:  # reads compressed files in half the time
@@ -63,7 +63,7 @@ def read_nrrd_or_meta(path: Path) -> VolumeImage:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
-        with quiet_itk():
+        with quiet_libraries():
             reader.ReadImageInformation()
         dimensions, size = reader.GetDimension(), reader.GetSize()
         if dimensions not in (2, 3):

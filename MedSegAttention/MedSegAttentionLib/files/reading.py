@@ -8,6 +8,7 @@ twice, becomes a doubt of the volume, which stops a run unless it is forced.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,9 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
             f"'{ascii(str(path))[1:-1]}' has a name that is no UTF-8, which image readers cannot open. Rename it."
         ) from error
     try:
-        return _reader_of(path, series)(path)
+        with warnings.catch_warnings():  # of libraries, about what is checked here
+            warnings.simplefilter("ignore")
+            return _reader_of(path, series)(path)
     except MedSegAttentionError:
         raise
     except OSError as error:

@@ -12,7 +12,8 @@ import slicer
 
 from ..data.case import FileChoice
 from ..data.errors import Cancelled, InputError
-from ..data.result import RunProgress
+from ..data.result import RunProgress, VolumeResult
+from ..data.volume import VolumeImage
 from ..runner.batch import BatchProgress, Outcome, Request, run_batch
 from ..scene.case_files import node_cases, scene_cases
 from ..scene.image_case import image_case
@@ -140,14 +141,14 @@ class BatchLogic(RunLogic):
 
         Raises:
             MedSegAttentionError: see :meth:`segment`; the scene is then as it was. What is known about a frame
-                beforehand is told before the first is segmented.
+                beforehand is told before the first is segmented. Frames of one value stop nothing, unless all are.
         """
         check_on_cancel(onCancel)
         request = self._request(task, checkpoint, device, attention, whileWaiting, **options)
         sequenceNode = sequence_of(sequenceNode)
         frames, results = frame_images(sequenceNode), []
         with slicer.util.WaitCursor():  # some milliseconds a frame
-            for frame in frames:
+            for frame in [frame for frame in frames if not frame.is_constant] or frames[:1]:
                 request.check(frame)
         for number, frame in enumerate(frames):
 
@@ -156,7 +157,7 @@ class BatchLogic(RunLogic):
                     progressCallback(BatchProgress(name, index, len(frames), finished))
 
             try:
-                results.append(request.result(frame, on_slice=tell, is_cancelled=isCancelled))
+                results.append(_frameResult(request, frame, on_slice=tell, is_cancelled=isCancelled))
             except Cancelled:
                 if onCancel == "discard" or not results:
                     raise
@@ -180,6 +181,16 @@ class BatchLogic(RunLogic):
             return Request(self._inference().run, task, checkpoint, settings)
         run = partial(self._backgroundRunner().run, while_waiting=whileWaiting)
         return Request(run, task, checkpoint, settings)
+
+
+def _frameResult(request: Request, frame: VolumeImage, **callbacks: Any) -> VolumeResult:
+    """The result of one frame; in a blank one, as cameras write between pictures, nothing is found, with a warning."""
+    if not frame.is_constant:
+        return request.result(frame, **callbacks)
+    forced = replace(request, settings=replace(request.settings, force=True))
+    result = forced.result(frame, **callbacks)
+    settings = result.provenance["settings"] | {"force": request.settings.force}
+    return replace(result, provenance=result.provenance | {"settings": settings})
 
 
 def _underWaitCursor(work: Callable[..., Any]) -> Callable[..., Any]:
