@@ -86,6 +86,38 @@ def test_a_zip_is_added_wherever_in_it_the_checkpoint_lies(a_checkpoint, own, in
     assert (own / ID / "LICENSE").read_text() == "for tests"
 
 
+def test_a_zip_whose_names_have_backslashes_is_added(a_checkpoint, own):
+    with zipfile.ZipFile(zipped(a_checkpoint, "folder/")) as reading:
+        content = {entry.filename.replace("/", "\\"): reading.read(entry) for entry in reading.infolist()}
+    archive = a_checkpoint.with_name("windows.zip")
+    with zipfile.ZipFile(archive, "w") as writing:
+        for name, data in {"folder\\": b"", **content}.items():
+            entry = zipfile.ZipInfo("x")
+            entry.filename = name
+            writing.writestr(entry, data)
+    assert b"configs\\metadata.json" in archive.read_bytes()
+    assert add_checkpoint(archive).id == ID
+    assert (own / ID / "docs" / "README.md").read_text() == "for tests"
+
+
+@pytest.mark.parametrize("name", ["..\\evil", "C:\\evil", "\\evil"])
+def test_a_backslash_leads_nowhere_else(a_checkpoint, own, name):
+    entry = zipfile.ZipInfo("x")
+    entry.filename = name
+    refused(zipped(a_checkpoint, extra={entry: b""}), own, "another place")
+
+
+@pytest.mark.parametrize(("also_in_docs", "kept"), [(True, "for tests"), (False, "of the repository")])
+def test_a_readme_of_a_repository_is_no_hindrance(also_in_docs, kept, a_checkpoint, own):
+    for name in ("README.md", ".gitattributes"):
+        (a_checkpoint / name).write_text("of the repository")
+    if not also_in_docs:
+        (a_checkpoint / "docs" / "README.md").unlink()
+    add_checkpoint(a_checkpoint)
+    assert (own / ID / "docs" / "README.md").read_text() == kept
+    assert not (own / ID / "README.md").exists()
+
+
 def test_a_task_keeps_the_checkpoint_that_ships(a_checkpoint):
     add_checkpoint(a_checkpoint)
     volume = VolumeImage(np.zeros((1, 8, 8), np.float32), np.eye(4))

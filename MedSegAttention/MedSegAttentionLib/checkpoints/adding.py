@@ -37,8 +37,8 @@ TAKEN = {
     "LICENSE": MEGABYTE,
 }
 """Files that are taken over, and the bytes each may have."""
-LEFT_BEHIND = ("configs/inference.json",)
-"""Files of a whole checkpoint that are not taken over: this one holds expressions that MONAI would run."""
+LEFT_BEHIND = ("configs/inference.json", "README.md", ".gitattributes", ".gitignore")
+"""Files that may lie with a checkpoint and are not taken over: expressions that MONAI would run, a repository's own."""
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 """What file managers leave in folders and zip files."""
 MOST_FILES = 1000
@@ -149,8 +149,8 @@ def _files_of_folder(folder: Path) -> Openers:
 def _files_of_zip(opened: zipfile.ZipFile) -> Openers:
     files: Openers = {}
     for entry in opened.infolist():
-        name = entry.filename
-        if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
+        name = entry.filename.replace("\\", "/")  # as some programs for Windows write it
+        if name.startswith("/") or ":" in name or ".." in PurePosixPath(name).parts:
             raise CheckpointError(f"the zip holds a file for another place, '{name}'; it was refused as unsafe.")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -161,7 +161,7 @@ def _files_of_zip(opened: zipfile.ZipFile) -> Openers:
             raise CheckpointError(f"'{name}' in the zip is packed in an unusual way; unpack it and add the folder.")
         if name in files:
             raise CheckpointError(f"the zip holds '{name}' twice; it was refused as unsafe.")
-        if not entry.is_dir():
+        if not name.endswith("/"):
             files[name] = partial(opened.open, entry)
     return files
 
@@ -182,6 +182,8 @@ def _take_over(files: Openers, target: Path, source: str) -> None:
             f"'{source}' holds {len(unknown)} file(s) that are no part of a checkpoint: {', '.join(unknown[:5])}. "
             f"Expected {', '.join(TAKEN)}; take the others out and add it again."
         )
+    if root + "README.md" in files:  # where a repository has it
+        files.setdefault(root + "docs/README.md", files[root + "README.md"])
     for name, limit in TAKEN.items():
         if root + name in files:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
