@@ -14,11 +14,12 @@ import vtk
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .arrays import image_array, to_vtk
+from .lettering import draw_text, text_width
 from .nodes import unchanged_after
 from .volumes import volume_image
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
 VIEW_NAME = "MedSegAttentionPicture"
 MARGIN, TITLE_HEIGHT, BAR_WIDTH = 12, 28, 22
@@ -241,17 +242,10 @@ def _write_numbers(draw: ImageDraw.ImageDraw, left: int, height: int, colour_bar
         value = low + (high - low) * step / 4
         y = bottom - (bottom - top) * step / 4
         draw.line([(left + BAR_WIDTH, y), (left + BAR_WIDTH + 5, y)], fill="black")
-        draw.text((left + BAR_WIDTH + 9, y), f"{value:.4g}", fill="black", font=font(13), anchor="lm")
+        draw_text(draw, (left + BAR_WIDTH + 9, y), f"{value:.4g}", 13, anchor="lm")
 
 
 def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, room: int) -> None:
     """Write ``text``, smaller where it would not fit into ``room`` pixels."""
-    size = next((size for size in range(16, 8, -1) if draw.textlength(text, font=font(size)) <= room), 9)
-    draw.text(place, text, fill="black", font=font(size))
-
-
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, ``size`` pixels high."""
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
+    size = next((size for size in range(16, 8, -1) if text_width(draw, text, size) <= room), 9)
+    draw_text(draw, place, text, size)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import slicer
 
 from .exports import label_map, reference_volume
+from .lettering import draw_text, text_width
 from .measure import SegmentationMeasure, measure
 from .nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
-from .pictures import draw_figure, font, save_picture
+from .pictures import draw_figure, save_picture
 from .result_figure import result_panels
 
 if TYPE_CHECKING:
@@ -141,10 +142,10 @@ class _Page:
     def line(self, text: str, size: int, colour: str = DARK) -> None:
         """One line; longer text is written smaller."""
         room = PAGE_WIDTH - 2 * EDGE
-        while size > 10 and self._draw.textlength(text, font=font(size)) > room:
+        while size > 10 and text_width(self._draw, text, size) > room:
             size -= 1
         if self._takes(size):
-            self._draw.text((EDGE, self._top), text, fill=colour, font=font(size))
+            draw_text(self._draw, (EDGE, self._top), text, size, colour)
             self._top += round(1.45 * size)
 
     def paragraph(self, text: str, colour: str = DARK, size: int = 18) -> None:
@@ -152,7 +153,7 @@ class _Page:
         room, line = PAGE_WIDTH - 2 * EDGE, ""
         for word in text.split():
             longer = f"{line} {word}".strip()
-            if line and self._draw.textlength(longer, font=font(size)) > room:
+            if line and text_width(self._draw, longer, size) > room:
                 self.line(line, size, colour)
                 longer = word
             line = longer
@@ -179,7 +180,7 @@ class _Page:
         if not self._takes(20):
             return False
         for left, text in zip(columns, texts, strict=True):
-            self._draw.text((left, self._top), text, fill=colour, font=font(20))
+            draw_text(self._draw, (left, self._top), text, 20, colour)
         self._top += 30
         return True
 
@@ -190,5 +191,5 @@ class _Page:
         if self._top + 1.45 * size > PAGE_HEIGHT - EDGE:
             self._full = True
             rest = "(the rest is in the provenance of the result)"
-            self._draw.text((EDGE, PAGE_HEIGHT - EDGE + 8), rest, fill=GREY, font=font(18))
+            draw_text(self._draw, (EDGE, PAGE_HEIGHT - EDGE + 8), rest, 18, GREY)
         return not self._full
