@@ -86,7 +86,9 @@ def test_a_table_of_splits_without_its_columns_is_refused(folder):
 def test_masks_whose_values_the_description_does_not_know_are_refused(folder):
     for name in ("a", "b"):
         _write(folder / "labels" / f"{name}.nii.gz", np.full((2, 3, 5), 255, np.uint8))
-    read_folder(folder).check_values()  # case c has known ones: a case may show other things alone
+    data = read_folder(folder)
+    with pytest.raises(InputError, match=r"labels/b.nii.gz' hold the values \[255\]"):  # though case c has known ones
+        read_case(data, data.cases[1], ["liver"])
     _write(folder / "labels" / "c.nii.gz", np.zeros((2, 3, 5), np.uint8))
     with pytest.raises(InputError, match=r"hold the values \[255\].*knows \[1, 2, 3, 4\]"):
         read_folder(folder).check_values()

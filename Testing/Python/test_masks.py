@@ -131,3 +131,87 @@ def test_segmentations_of_another_program_are_scored_by_the_same_rules(tmp_path,
     assert "no label map for 1 cases, 'a' among them" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["evaluate", "--data", str(tmp_path / "data")])
+
+
+def test_every_mask_is_judged_not_the_first_alone(tmp_path, capsys, caplog):
+    """One of a folder's masks has 255 where the others have 1: its Dice would be 0."""
+    for sub in ("images", "labels"):
+        (tmp_path / "data" / sub).mkdir(parents=True)
+    for name, value in (("a", 1), ("b", 255)):
+        image = np.random.default_rng(0).random((3, *DISC.shape)).astype(np.float32)
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(tmp_path / "data" / "images" / f"{name}.nii.gz"))
+        mask = sitk.GetImageFromArray(np.stack([DISC * value] * 3))
+        sitk.WriteImage(mask, str(tmp_path / "data" / "labels" / f"{name}.nii.gz"))
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"labels": {"prostate": 1}}))
+    data = read_folder(tmp_path / "data")
+    data.check_values()
+    assert read_case(data, data.cases[0], ["prostate"])[1].any()
+    with pytest.raises(InputError, match=r"labels/b.nii.gz' hold the values \[255\], and dataset.json knows \[1\]"):
+        read_case(data, data.cases[1], ["prostate"])
+    mixed = np.stack([DISC * 255] * 3)
+    mixed[1] = DISC
+    sitk.WriteImage(sitk.GetImageFromArray(mixed), str(tmp_path / "data" / "labels" / "a.nii.gz"))
+    np.testing.assert_array_equal(read_case(data, data.cases[0], ["prostate"])[1][:, 30, 40], [0, 1, 0])
+    assert "hold the values [255]" in caplog.text
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    assert main(["evaluate", "--checkpoint", str(checkpoint), "--data", str(tmp_path / "data")]) == 1
+    assert "b.nii.gz' hold the values [255]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "told"),
+    [
+        ("a.png", DISC * 100, "no value above 100, less than half of white"),
+        ("a.png", DISC * 2, "no value above 2, less than half of white"),
+        ("a.tif", DISC * np.float32(np.nan), "values that are NaN"),
+    ],
+)
+def test_a_mask_of_one_class_without_white_is_refused(name, mask, told, a_folder):
+    Image.fromarray(mask).save(a_folder / "masks" / name)
+    with pytest.raises(InputError, match=rf"{name}' has {told}"):
+        reference(a_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [("a.png", DISC.astype(np.uint16) * 65535), ("a.tif", DISC.astype(np.float32) * 0.8)],
+)
+def test_masks_of_other_number_types_are_cut_at_half_of_their_range(name, mask, a_folder):
+    Image.fromarray(mask).save(a_folder / "masks" / name)
+    np.testing.assert_array_equal(reference(a_folder), DISC)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_a_black_mask_says_that_nothing_is_there(name, a_folder):
+    Image.fromarray(DISC * 0).save(a_folder / "masks" / name)
+    assert not reference(a_folder).any()
+
+
+def test_a_picture_mask_of_two_classes_must_be_exact(a_folder):
+    (a_folder / "dataset.json").write_text(json.dumps({"labels": {"polyp": 127, "tool": 255}}))
+    mask = DISC * 127
+    mask[:9] = 255
+    Image.fromarray(mask).save(a_folder / "masks" / "a.png")
+    np.testing.assert_array_equal(reference(a_folder)[9:], DISC[9:])
+    Image.fromarray(mask).save(a_folder / "masks" / "a.bmp")
+    (a_folder / "masks" / "a.png").unlink()
+    blurred = np.asarray(Image.fromarray(mask).resize((40, 32), Image.Resampling.BILINEAR).resize((80, 64)))
+    Image.fromarray(blurred).save(a_folder / "masks" / "a.bmp")
+    with pytest.raises(InputError, match=r"a.bmp' hold the values .*knows \[127, 255\]"):
+        reference(a_folder)
+
+
+def test_training_refuses_an_image_with_nan_by_its_name(tmp_path):
+    from MedSegAttentionTraining.data.slices import fitted_slices
+
+    image = np.random.default_rng(0).random((3, *DISC.shape)).astype(np.float32)
+    image[1, 2, 3] = np.nan
+    for sub, array in (("images", image), ("labels", np.stack([DISC] * 3))):
+        (tmp_path / sub).mkdir()
+        sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / sub / "a.nii.gz"))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"prostate": 1}}))
+    data = read_folder(tmp_path)
+    with pytest.raises(InputError, match=r"'a' has 1 voxels that are NaN"):
+        fitted_slices(
+            data, data.cases[0], ["prostate"], {"method": "window", "low": 0, "high": 1}, {"fit": "stretch", "size": 32}
+        )

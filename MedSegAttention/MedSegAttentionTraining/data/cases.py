@@ -61,20 +61,11 @@ class DataFolder:
     def check_values(self) -> None:
         """Raise :class:`InputError` where masks have values and ``dataset.json`` knows none of any mask's.
 
-        Reads masks until one has a value that is known, mostly one.
+        Reads masks until one has a value that is known, mostly one; each is judged again when its case is read.
         """
-        known, unknown = {value for group in self.labels.values() for value in group}, set()
         for case in self.cases:
-            mask = read_volume(case.mask)
-            values = set(np.unique(mask_values(case.mask, mask, self.labels)).tolist()) - {0}
-            if values & known:
+            if mask_values(case.mask, read_volume(case.mask), self.labels).any():
                 return
-            unknown |= values
-        if unknown:
-            raise InputError(
-                f"the masks in '{self.path}' hold the values {sorted(unknown)[:5]}, and dataset.json knows "
-                f"{sorted(known)}; correct the values there (pictures often have 255)."
-            )
 
     def masks(self, mask: np.ndarray, classes: list[str]) -> np.ndarray:
         """``[...] -> [...]`` uint8: 0 for background, 1.. in the order of ``classes``."""

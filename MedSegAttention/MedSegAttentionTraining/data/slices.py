@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from torch import Tensor
 
 from MedSegAttentionLib.data.errors import InputError
@@ -11,6 +13,8 @@ from MedSegAttentionLib.inference.preparation import channels_first
 from MedSegAttentionLib.inference.slicing import plan_slices
 
 from .cases import Case, DataFolder, read_case
+
+logger = logging.getLogger(__name__)
 
 
 def fitted_slices(
@@ -22,9 +26,12 @@ def fitted_slices(
         images ``[S, C, size, size]`` float32 and labels ``[S, 1, size, size]`` uint8.
 
     Raises:
-        InputError: the image has not ``in_channels`` channels.
+        InputError: the image has not ``in_channels`` channels, or voxels that are NaN or infinite.
     """
     volume, mask = read_case(data, case, classes)
+    volume.check_values()
+    for doubt in volume.doubts:
+        logger.warning("%s It is learned from as it is.", doubt)
     if in_channels is not None and volume.channels != in_channels:
         raise InputError(
             f"'{case.image}' has {volume.channels} channel(s), the configuration {in_channels}; expected the same for "
