@@ -11,6 +11,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.errors import InputError
@@ -28,51 +29,101 @@ def an_itk_image() -> sitk.Image:
     return image
 
 
+SAVED = {
+    "a.tif": {"compression": "tiff_lzw"},
+    "deflate.tif": {"compression": "tiff_deflate"},
+    "raw.tif": {},
+    "pages.tif": {"save_all": True, "append_images": [Image.fromarray(PICTURE)] * 2},
+    "progressive.jpg": {"progressive": True},
+}
+"""Names of pictures that are saved in a way of their own."""
+
+
 def write(path: Path) -> Path:
     """A whole file of the kind that the name says; ``-z`` in the name asks for compression."""
     if path.suffix in (".png", ".jpg", ".bmp", ".tif"):
-        Image.fromarray(PICTURE).save(path, **({"compression": "tiff_lzw"} if path.suffix == ".tif" else {}))
+        Image.fromarray(PICTURE).save(path, **SAVED.get(path.name, {}))
     elif path.suffix == ".dcm":
-        image = sitk.GetImageFromArray(VOLUME[:1])
+        image = sitk.GetImageFromArray(VOLUME if path.name == "frames.dcm" else VOLUME[:1])
         image.SetMetaData("0008|0060", "CT")
         sitk.WriteImage(image, str(path))
+        header = pydicom.dcmread(path)
+        if path.name == "rle.dcm":
+            header.compress(RLELossless)
+        elif path.name == "deflated.dcm":
+            header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        header.SliceThickness = 3
+        header.save_as(path)
+    elif path.suffix == ".hdr":
+        nibabel.save(nibabel.Nifti1Pair(VOLUME.T, np.diag([-0.8, -0.8, 3, 1])), path)
     else:
         sitk.WriteImage(an_itk_image(), str(path), useCompression="-z" in path.name)
     return path
 
 
-NAMES = ("a.nii", "a.nii.gz", "a.nrrd", "a-z.nrrd", "a.mha", "a-z.mha", "a.png", "a.jpg", "a.bmp", "a.tif", "a.dcm")
-CHECKED = ("a.nii.gz", "a-z.nrrd", "a-z.mha", "a.png")
+def with_voxels(path: Path) -> Path:
+    """The file that holds the voxels of ``path``: itself, or another beside it."""
+    others = [other for other in path.parent.glob(f"{path.stem}.*") if other != path]
+    return others[0] if path.suffix in (".nhdr", ".mhd", ".hdr") else path
+
+
+ATTACHED = ("a.nii", "a.nii.gz", "a.nrrd", "a-z.nrrd", "a.mha", "a-z.mha")
+DETACHED = ("a.hdr", "a.nhdr", "a-z.nhdr", "a.mhd", "a-z.mhd")
+PICTURES = ("a.png", "a.jpg", "progressive.jpg", "a.bmp", *(name for name in SAVED if name.endswith("tif")))
+NAMES = (*ATTACHED, *DETACHED, *PICTURES, "a.dcm", "rle.dcm", "deflated.dcm", "frames.dcm")
+CHECKED = ("a.nii.gz", "a-z.nrrd", "a-z.nhdr", "a-z.mha", "a-z.mhd", "a.png", "deflate.tif")
 """Formats with a checksum over their voxels."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_whole_file_is_read(name, tmp_path):
     volume = read_volume(write(tmp_path / name))
-    if name.endswith((".nii", ".gz", ".nrrd", ".mha")):
+    if name in (*ATTACHED, *DETACHED, "frames.dcm"):
         np.testing.assert_array_equal(volume.array, VOLUME)
     assert volume.array.size >= PICTURE.shape[0] * 17
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_cut_short_is_refused(name, share, tmp_path):
+def test_a_file_cut_short_is_refused(name, share, tmp_path, capfd):
     path = write(tmp_path / name)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=rf"{name}' is cut short"):
+    cut = with_voxels(path)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: int(share * len(content))])
+    refused(path, "is cut short", capfd)
+
+
+def refused(path: Path, told: str, capfd: pytest.CaptureFixture) -> None:
+    """With the name of the file, or of the one with its voxels, and without a word of a library beside it."""
+    capfd.readouterr()
+    with pytest.raises(InputError, match=rf"{path.stem}\.[a-z.]+' {told}") as caught:
         read_volume(path)
+    assert "0x" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+ENDINGS = {"a-z.nrrd": 5, "a-z.nhdr": 5, "rle.dcm": 8, "deflated.dcm": 8, "pages.tif": 12}
+"""Bytes that may lack where nothing but a length or a mark follows the voxels and their checksum."""
+
+
+@pytest.mark.parametrize("more", [0, 1, 7])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_without_its_last_bytes_is_refused(name, more, tmp_path, capfd):
+    path = write(tmp_path / name)
+    cut = with_voxels(path)
+    cut.write_bytes(cut.read_bytes()[: -ENDINGS.get(name, 1) - more])
+    refused(path, "is cut short", capfd)
 
 
 @pytest.mark.parametrize("place", [0.4, 0.9])
 @pytest.mark.parametrize("name", CHECKED)
-def test_a_changed_byte_is_noticed_where_there_is_a_checksum(name, place, tmp_path):
+def test_a_changed_byte_is_noticed_where_there_is_a_checksum(name, place, tmp_path, capfd):
     path = write(tmp_path / name)
-    content = bytearray(path.read_bytes())
+    changed = with_voxels(path)
+    content = bytearray(changed.read_bytes())
     content[int(place * len(content))] ^= 0x10
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name}' is cut short or damaged"):
-        read_volume(path)
+    changed.write_bytes(content)
+    refused(path, "is cut short or damaged", capfd)
 
 
 def test_a_wrong_checksum_alone_is_noticed(tmp_path):

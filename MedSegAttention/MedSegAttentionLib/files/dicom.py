@@ -186,14 +186,21 @@ def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
     return _read(chosen[0], f"folder '{folder}'", stem_of(folder))
 
 
-def read_dicom_file(path: Path) -> VolumeImage:
-    """Read one DICOM file: a slice, a photograph, or a volume of many frames."""
+def open_whole(path: Path) -> File:
+    """A DICOM file that holds an image; raises :class:`InputError` unless all its voxels are there."""
     broken: list[tuple[Path, str]] = []
     file = _opened(path, broken)
-    if file is None and path.suffix.lower() in (".dcm", ".ima") and path.read_bytes()[128:132] == b"DICM":
+    if file is None and _says_it_is_dicom(path):
         raise damaged(path, broken[0][1])
     if file is None or "Rows" not in file.header:
         raise no_image(path, broken[0][1] if broken else "it holds no image")
+    check_whole(file)
+    return file
+
+
+def read_dicom_file(path: Path) -> VolumeImage:
+    """Read one DICOM file: a slice, a photograph, or a volume of many frames."""
+    file = open_whole(path)
     volume = _read(Series("", (file,)), f"'{path}'", stem_of(path))
     if len(volume.array) == 1 and volume.has_scale and _has_sibling(file):
         doubt = f"'{path.name}' is one slice of a series; give its folder, '{path.parent}', to have the whole of it."

@@ -8,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.dicom import open_whole
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
 
@@ -38,7 +39,9 @@ def in_order(files: list[Path]) -> list[Path]:
 
 
 def read_slices(ordered: list[Path]) -> sitk.Image:
-    """The volume of slices in order; raises :class:`InputError` when they do not stack."""
+    """The volume of slices in order; raises :class:`InputError` when one is not whole, or they do not stack."""
+    for path in ordered:
+        open_whole(path)
     try:
         return sitk.ReadImage([str(path) for path in ordered])
     except RuntimeError as error:

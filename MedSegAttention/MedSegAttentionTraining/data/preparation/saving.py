@@ -11,10 +11,12 @@ import SimpleITK as sitk
 from PIL import Image, UnidentifiedImageError
 
 from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.reading import read_volume
 
 
 def read(path: Path) -> sitk.Image:
-    """An image file as it lies on disk; raises :class:`InputError` when it cannot be read."""
+    """An image file as it lies on disk; raises :class:`InputError` when it cannot be read, or is not whole."""
+    read_volume(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -81,6 +83,7 @@ def save_picture(folder: Path, name: str, image: Path, mask: Path) -> None:
             inside = np.asarray(reference.convert("L")) > 127
             (folder / "images").mkdir(parents=True, exist_ok=True)
             if image.suffix.lower() in (".jpg", ".jpeg", ".png"):
+                picture.load()  # raises where it is not whole
                 shutil.copyfile(image, folder / "images" / f"{name}{image.suffix.lower()}")
             else:
                 picture.convert("RGB").save(folder / "images" / f"{name}.png")
