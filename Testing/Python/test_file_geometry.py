@@ -94,7 +94,7 @@ def test_rounded_axes_are_straightened_with_a_note_and_sheared_ones_kept(tmp_pat
     assert volume.doubts == ()
 
 
-def test_a_sheared_volume_is_segmented_on_its_own_grid(tmp_path):
+def test_a_sheared_volume_is_segmented_on_its_own_grid(tmp_path, capsys):
     sheared = AFFINE.copy()
     sheared[1, 2] = 3 * np.tan(np.radians(15))
     path = a_nifti(tmp_path / "sheared.nii", sheared)
@@ -105,6 +105,12 @@ def test_a_sheared_volume_is_segmented_on_its_own_grid(tmp_path):
     directions = np.asarray(header["space directions"], float)[-3:]
     wanted = (np.diag([-1, -1, 1]) @ sheared[:3, :3]).T
     np.testing.assert_allclose(np.abs(directions), np.abs(wanted), atol=1e-4)
+    assert "as after a gantry tilt" in (out / "sheared.json").read_text()
+    capsys.readouterr()
+    words = ["segment", str(path), "--checkpoint", str(folder), "--output", str(tmp_path / "other"), "--nifti"]
+    assert main(words) == 1
+    assert capsys.readouterr().out == ""  # said before anything is segmented
+    assert not (tmp_path / "other").exists()
 
 
 def nrrd_text(path: Path, drop: tuple[str, ...] = (), **change: str) -> Path:

@@ -18,6 +18,15 @@ COLOURS_BESIDE_ALPHA = {2: 1, 4: 3}
 """Channels of an image with an alpha channel -> channels without it."""
 
 
+def largest_cosine(ijk_to_ras: np.ndarray) -> float:
+    """Of two axes of a grid: 0 where all are at right angles, and for a matrix that has no axes."""
+    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    if not np.isfinite(ijk_to_ras).all() or not spacing.all():
+        return 0.0
+    axes = ijk_to_ras[:3, :3] / spacing
+    return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+
 @dataclass(frozen=True)
 class VolumeImage:
     """Voxels and their geometry.

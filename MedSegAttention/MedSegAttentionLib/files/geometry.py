@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 import SimpleITK as sitk
 
+from ..data.volume import largest_cosine
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 EXACT, ROUNDED = 1e-5, 0.02
 """Largest cosine between two axes that counts as a right angle, and as a right angle that was rounded."""
@@ -70,7 +72,7 @@ def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     Returns:
         The matrix and what to tell about it, nothing for axes at right angles.
     """
-    off = _off_right_angles(ijk_to_ras)
+    off = largest_cosine(ijk_to_ras)
     if off <= EXACT or off > ROUNDED:
         return ijk_to_ras, shear_notes(ijk_to_ras)
     spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
@@ -82,7 +84,7 @@ def straightened(ijk_to_ras: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 
 def shear_notes(ijk_to_ras: np.ndarray) -> tuple[str, ...]:
     """What to tell about axes that are not at right angles; nothing where they are, but for rounding."""
-    off = _off_right_angles(ijk_to_ras)
+    off = largest_cosine(ijk_to_ras)
     if off <= ROUNDED:
         return ()
     angle = np.degrees(np.arccos(np.clip(off, -1, 1)))
@@ -94,16 +96,7 @@ def shear_notes(ijk_to_ras: np.ndarray) -> tuple[str, ...]:
 
 def is_sheared(ijk_to_ras: np.ndarray) -> bool:
     """Whether the axes are off right angles by more than rounding."""
-    return _off_right_angles(ijk_to_ras) > ROUNDED
-
-
-def _off_right_angles(ijk_to_ras: np.ndarray) -> float:
-    """The largest cosine between two axes; 0 for a matrix that is none."""
-    spacing = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    if not np.isfinite(ijk_to_ras).all() or not spacing.all():
-        return 0.0
-    axes = ijk_to_ras[:3, :3] / spacing
-    return float(np.abs(axes.T @ axes - np.eye(3)).max())
+    return largest_cosine(ijk_to_ras) > ROUNDED
 
 
 def corner_distance(first: np.ndarray, second: np.ndarray, size: tuple[int, int, int]) -> float:

@@ -13,12 +13,11 @@ import vtk
 from ..data.errors import InputError
 from .arrays import from_vtk, image_array, image_data, to_vtk
 from .files import save_node
+from .image_case import check_for_nifti
 from .nodes import PROVENANCE_ATTRIBUTE, nodes_of_class, provenance_of, unchanged_after
 from .segmentation import source_volume
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
-ORTHOGONAL = 1e-4
-"""Largest cosine between two grid axes that counts as a right angle."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,7 @@ def export_nifti(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | 
             a file that cannot be written.
     """
     labels, scene = label_map(segmentation_node), segmentation_node.GetScene()
-    axes = labels.ijk_to_ras[:3, :3] / np.linalg.norm(labels.ijk_to_ras[:3, :3], axis=0)
-    if np.abs(axes.T @ axes - np.eye(3)).max() > ORTHOGONAL:
-        raise InputError(
-            f"'{segmentation_node.GetName()}' lies on a sheared grid (its axes are not at right angles), which NIfTI "
-            "readers do not keep; expected right angles. Export it as .seg.nrrd instead."
-        )
+    check_for_nifti(segmentation_node.GetName(), labels.ijk_to_ras)
     with unchanged_after(scene):
         node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "MedSegAttentionLabels")
         node.SetIJKToRASMatrix(to_vtk(labels.ijk_to_ras))

@@ -5,13 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from ..data.case import Case, FileChoice
+from ..data.errors import InputError
 from ..data.result import VolumeResult
-from ..data.volume import VolumeImage
+from ..data.volume import VolumeImage, largest_cosine
+
+ORTHOGONAL = 1e-4
+"""Largest cosine between two grid axes that counts as a right angle."""
+
+
+def check_for_nifti(name: str, ijk_to_ras: np.ndarray) -> None:
+    """Raise :class:`InputError` for a sheared grid, which readers of NIfTI would straighten without a word."""
+    if largest_cosine(ijk_to_ras) > ORTHOGONAL:
+        raise InputError(
+            f"'{name}' lies on a sheared grid (its axes are not at right angles), which NIfTI readers do not keep; "
+            "expected right angles. Write .seg.nrrd alone instead."
+        )
 
 
 def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: FileChoice) -> Case:
-    """A case whose image ``read`` gives; its nodes live in a scene of their own while files are written."""
+    """A case whose image ``read`` gives; its nodes live in a scene of their own while files are written.
+
+    Reading raises :class:`InputError` for an image that the files of ``choice`` cannot hold.
+    """
+
+    def read_for_choice() -> VolumeImage:
+        volume = read().without_alpha()
+        if choice.nifti:
+            check_for_nifti(volume.name, volume.ijk_to_ras)
+        return volume
 
     def save(volume: VolumeImage, result: VolumeResult, folder: Path) -> dict[str, float]:
         from .application import headless_scene
@@ -21,4 +45,4 @@ def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: Fi
         scene = headless_scene()
         return save_files(scene, add_volume(scene, volume), result, folder / stem, choice)
 
-    return Case(name, stem, lambda: read().without_alpha(), save, choice.endings())
+    return Case(name, stem, read_for_choice, save, choice.endings())
