@@ -367,3 +367,17 @@ def test_the_command_line_adds_lists_and_removes(a_checkpoint, own, capfd):
     assert main(["checkpoints", "remove", ID]) == 0
     assert main(["checkpoints", "remove", ID]) == 1
     assert "nothing was removed" in capfd.readouterr().err
+
+
+def test_a_zip_with_backslashes_and_a_readme_is_a_checkpoint_too(a_checkpoint, own):
+    """As some programs on Windows pack a folder, and as people describe what they pass on."""
+    archive = a_checkpoint.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as writing:
+        for path in sorted(path for path in a_checkpoint.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo("x")
+            entry.filename = "mine\\" + "\\".join(path.relative_to(a_checkpoint).parts)  # ZipInfo would mend it
+            writing.writestr(entry, path.read_bytes())
+        writing.writestr("mine/README.md", b"read me")
+    card = add_checkpoint(str(archive))
+    assert (own / card.id / "models" / "model.safetensors").is_file()
+    assert not (own / card.id / "README.md").exists()

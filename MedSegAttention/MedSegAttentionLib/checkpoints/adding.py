@@ -37,8 +37,8 @@ TAKEN = {
     "LICENSE": MEGABYTE,
 }
 """Files that are taken over, and the bytes each may have."""
-LEFT_BEHIND = ("configs/inference.json",)
-"""Files of a whole checkpoint that are not taken over: this one holds expressions that MONAI would run."""
+LEFT_BEHIND = ("configs/inference.json", "README.md")
+"""Files beside a checkpoint that are not taken over: the first holds expressions that MONAI would run."""
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"}
 """What file managers leave in folders and zip files."""
 MOST_FILES = 1000
@@ -149,8 +149,8 @@ def _files_of_folder(folder: Path) -> Openers:
 def _files_of_zip(opened: zipfile.ZipFile) -> Openers:
     files: Openers = {}
     for entry in opened.infolist():
-        name = entry.filename
-        if name.startswith("/") or "\\" in name or ":" in name or ".." in PurePosixPath(name).parts:
+        name = entry.filename.replace("\\", "/")  # as some programs on Windows write it
+        if name.startswith("/") or ":" in name or ".." in PurePosixPath(name).parts:
             raise CheckpointError(f"the zip holds a file for another place, '{name}'; it was refused as unsafe.")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
