@@ -149,7 +149,7 @@ def _files_of_folder(folder: Path) -> Openers:
 def _files_of_zip(opened: zipfile.ZipFile) -> Openers:
     files: Openers = {}
     for entry in opened.infolist():
-        name = entry.filename.replace("\\", "/")  # as some programs for Windows write it
+        name = entry.filename.replace("\\", "/")  # as some programs on Windows write it
         if name.startswith("/") or ":" in name or ".." in PurePosixPath(name).parts:
             raise CheckpointError(f"the zip holds a file for another place, '{name}'; it was refused as unsafe.")
         kind = stat.S_IFMT(entry.external_attr >> 16)

@@ -148,5 +148,9 @@ def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
         notes.append(_("Sizes are those after the linear transform."))
     elif measured.transform == "non-linear":
         notes.append(_("Sizes are those before the non-linear transform."))
-    notes += [f"{segment.name} {text}" for segment in measured.segments for text in segment.findings]
+    found: dict[str, list[str]] = {}
+    for segment in measured.segments:
+        for text in segment.findings:
+            found.setdefault(text, []).append(segment.name)
+    notes += [f"{', '.join(names)} {text}" for text, names in found.items()]
     return notes + [str(warning) for warning in provenance_of(node).get("warnings", [])]
