@@ -12,7 +12,7 @@ import vtk
 from conftest import CLASSES, DIRECTIONS, a_result_on, an_image
 from MedSegAttentionLib import __version__
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.scene.files import save_node
+from MedSegAttentionLib.output.files import save_node
 from MedSegAttentionLib.scene.segmentation import write_segmentation
 from MedSegAttentionLib.scene.terminology import (
     REGION_FILE,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from .exports import label_map, reference_volume
-from .measure import SegmentationMeasure, measure
-from .nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
+from ..scene.label_maps import label_map, reference_volume
+from ..scene.measure import SegmentationMeasure, measure
+from ..scene.nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
 from .pictures import draw_figure, font, save_picture
 from .result_figure import result_panels
 

@@ -13,9 +13,9 @@ import vtk
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
-from .arrays import image_array, to_vtk
-from .nodes import unchanged_after
-from .volumes import volume_image
+from ..scene.arrays import image_array, to_vtk
+from ..scene.nodes import unchanged_after
+from ..scene.volumes import volume_image
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
