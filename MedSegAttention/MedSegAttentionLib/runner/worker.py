@@ -14,8 +14,11 @@ import shutil
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import psutil
 
 from ..data.errors import Cancelled
 from ..data.result import RunStart, SliceResult
@@ -149,12 +152,25 @@ def private_stdout() -> BinaryIO:
     return private
 
 
+def leave_background_priority() -> None:
+    """Run at the system's usual priority, also where the application that started this runs in the background.
+
+    A user waits for the result. Where the system allows no such change, the worker stays as it was started.
+    """
+    normal = getattr(psutil, "NORMAL_PRIORITY_CLASS", 0)  # of Windows; elsewhere 0 is the usual niceness
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process()
+        if process.nice() != normal:
+            process.nice(normal)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Serve the process that started this one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS, help="keep the network in memory this long")
     options = parser.parse_args(arguments)
     events = private_stdout()
+    leave_background_priority()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     Worker(sys.stdin.buffer, events, options.idle_seconds).serve()
 
