@@ -32,8 +32,8 @@ def test_new_slices_of_the_preview_are_drawn(a_scene, a_view, a_volume_node, a_r
     preview = Preview(a_scene, a_volume_node, a_result.classes, axis=2)
     for finished in range(1, 10):
         before = a_view.drawn
-        while preview.shown < finished:
-            preview.update(a_result.labels, finished)
+        while len(preview.shown) < finished:
+            preview.update(a_result.labels, list(range(finished)))
         assert a_view.drawn > before, finished
     before = a_view.drawn
     preview._labelmap.Modified()
