@@ -11,9 +11,9 @@ import slicer
 from conftest import a_result_on, an_image
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.result import AttentionVolume
+from MedSegAttentionLib.output.pictures import slice_picture
 from MedSegAttentionLib.scene import overlay_display
 from MedSegAttentionLib.scene.overlays import overlay_opacity, shown_overlay, slice_views, write_attention
-from MedSegAttentionLib.scene.pictures import slice_picture
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import snapshot

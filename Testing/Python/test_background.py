@@ -376,3 +376,11 @@ def test_a_position_is_given_up_when_its_volume_is_gone_and_when_the_worker_dies
     with pytest.raises(RunError, match="unexpectedly"):
         runner.attention_row(a_volume("hang"), (0, 0, 0), checkpoint=a_checkpoint, while_waiting=kill)
     assert runner.attention_row(a_volume(), (0, 0, 0), checkpoint=a_checkpoint)[0].array.shape == (1, 2, 2)
+
+
+def test_the_worker_of_an_application_in_the_background_runs_at_the_usual_priority(make_runner, a_checkpoint):
+    if os.geteuid() != 0 and resource.getrlimit(resource.RLIMIT_NICE)[1] < 20:
+        pytest.skip("this user may not raise a priority")
+    runner = make_runner(before="renice -n 19 -p $$ >/dev/null")
+    result = runner.run(a_volume(), checkpoint=a_checkpoint)
+    assert psutil.Process(result.provenance["pid"]).nice() == 0

@@ -15,8 +15,9 @@ import vtk
 
 from conftest import CLASSES, DIRECTIONS, a_result_on, an_image, some_labels
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.scene.dicom_export import check_for_dicom, export_dicom
-from MedSegAttentionLib.scene.exports import export_segmentation, label_map, latest_segmentation
+from MedSegAttentionLib.output.dicom_export import check_for_dicom, export_dicom
+from MedSegAttentionLib.output.exports import export_segmentation
+from MedSegAttentionLib.scene.label_maps import label_map, latest_segmentation
 from MedSegAttentionLib.scene.volumes import add_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import add_transform, snapshot

@@ -28,16 +28,17 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "files": ({"data"}, NUMERICS | {"SimpleITK", "PIL", "isal", "nibabel", "pydicom"}),
     "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
-    "scene": ({"data"}, NUMERICS | SLICER | {"PIL"}),
+    "scene": ({"data"}, NUMERICS | SLICER),
+    "output": ({"data", "scene"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, NUMERICS | {"psutil"}),
     "setup": (
         {"data", "checkpoints"},
         {"torch", "PyTorchUtils", "SampleData", *SLICER},
     ),  # modules of Slicer: the PyTorch extension, Sample Data
-    "logic": ({"data", "files", "checkpoints", "inference", "scene", "runner", "setup"}, SLICER | QT | DICOM),
+    "logic": ({"data", "files", "checkpoints", "inference", "scene", "output", "runner", "setup"}, SLICER | QT | DICOM),
     "panel": ({"data", "scene", "logic"}, SLICER | QT),
     "commands": (
-        {"data", "files", "networks", "checkpoints", "inference", "scene", "runner", "setup"},
+        {"data", "files", "networks", "checkpoints", "inference", "scene", "output", "runner", "setup"},
         NUMERICS | {"torch"},
     ),
     "__main__": ({"data", "commands"}, TRAINING),
@@ -62,6 +63,7 @@ FREE_OF_TORCH = (
     "",
     ".data",
     ".scene",
+    ".output",
     ".setup",
     ".checkpoints.catalogue",
     ".inference.settings",
@@ -177,7 +179,7 @@ def test_the_training_code_never_imports_what_needs_slicer():
     for path in modules(TRAINING_PACKAGE):
         for line, name in imports(path, TRAINING_PACKAGE):
             room = name.split(".")[1] if name.startswith("MedSegAttentionLib.") else ""
-            assert room not in ("panel", "logic", "scene", "setup"), f"{path}:{line}"
+            assert room not in ("panel", "logic", "scene", "output", "setup"), f"{path}:{line}"
 
 
 def in_a_fresh_python(script: str) -> subprocess.CompletedProcess:
@@ -192,7 +194,12 @@ BLOCKER = "import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n"
 
 def test_the_start_of_slicer_needs_neither_torch_nor_monai():
     """All in one process, as in Slicer; every module of the rooms, not the packages alone."""
-    scenes = [f".scene.{path.stem}" for path in sorted((PACKAGE / "scene").glob("*.py")) if path.stem != "__init__"]
+    scenes = [
+        f".{room}.{path.stem}"
+        for room in ("scene", "output")
+        for path in sorted((PACKAGE / room).glob("*.py"))
+        if path.stem != "__init__"
+    ]
     data = [f".data.{path.stem}" for path in sorted((PACKAGE / "data").glob("*.py")) if path.stem != "__init__"]
     script = BLOCKER.format(absent=("torch", "monai", "nibabel", "safetensors", "psutil"))
     wanted = (

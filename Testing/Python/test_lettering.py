@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from MedSegAttentionLib.scene import lettering
-from MedSegAttentionLib.scene.lettering import NOWHERE, draw_text, text_width
-from MedSegAttentionLib.scene.report import write_report
+from MedSegAttentionLib.output import lettering
+from MedSegAttentionLib.output.lettering import NOWHERE, draw_text, text_width
+from MedSegAttentionLib.output.report import write_report
 from MedSegAttentionLib.scene.writing import write_result
 
 

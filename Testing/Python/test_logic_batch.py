@@ -90,7 +90,7 @@ def test_without_an_output_folder_results_go_into_the_scene(batch, a_scene, thre
     outcomes = batch(three_volumes[::2])
     assert [outcome.status for outcome in outcomes] == ["segmented"] * 2
     names = [node.GetName() for node in nodes_of(a_scene, "vtkMRMLSegmentationNode")]
-    assert names == ["T2: ax segmentation", "T2: ax segmentation_1"]
+    assert names == ["T2: ax prostate-klo-net", "T2: ax prostate-klo-net_1"]
 
 
 def test_a_volume_that_leaves_the_scene_fails_alone(batch, a_scene, three_volumes, tmp_path):

@@ -10,7 +10,7 @@ from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import ContractWarning, InputError, RunError
 from MedSegAttentionLib.scene.overlays import shown_overlay
 from scene_tools import snapshot
-from slicer_double.fakes import a_card
+from slicer_double.fakes import a_card, nodes_of
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -94,6 +94,9 @@ def test_the_last_point_s_neighbours_are_shown(a_widget, a_scene, a_runner):
     points.AddControlPoint(3, 2, 1)
     ui.rowAtPointButton.click()
     assert a_runner.calls[0]["ras"] == (3, 2, 1)
+    offsets = {node.GetName(): node.GetSliceToRAS() for node in nodes_of(a_scene, "vtkMRMLSliceNode")}
+    shown = [offsets[name].GetElement(row, 3) for name, row in (("Yellow", 0), ("Green", 1), ("Red", 2))]
+    assert shown == [3, 2, 1]  # each view shows the plane through the point
     a_scene.RemoveNode(points)
     assert not ui.rowAtPointButton.enabled
     assert a_widget.logic.getParameterNode().pointList is None

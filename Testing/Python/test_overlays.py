@@ -12,10 +12,11 @@ from conftest import a_result_on, an_image
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.result import AttentionVolume
+from MedSegAttentionLib.output.files import save_scene
+from MedSegAttentionLib.output.pictures import slice_picture
 from MedSegAttentionLib.scene import overlay_display as display
 from MedSegAttentionLib.scene.application import headless_scene
 from MedSegAttentionLib.scene.colours import COLOUR_NODE_NAME, overlay_colours
-from MedSegAttentionLib.scene.files import save_scene
 from MedSegAttentionLib.scene.nodes import nodes_of_class
 from MedSegAttentionLib.scene.overlays import (
     hide_overlays,
@@ -27,7 +28,6 @@ from MedSegAttentionLib.scene.overlays import (
     slice_views,
     write_attention,
 )
-from MedSegAttentionLib.scene.pictures import slice_picture
 from MedSegAttentionLib.scene.segmentation import source_volume
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result

@@ -221,7 +221,7 @@ def test_the_latest_result_is_exported(a_widget, an_application, tmp_path):
         (ui.exportReportButton, ".report.png"),
     ):
         button.click()
-        assert (tmp_path / f"case 1 segmentation{ending}").is_file()
+        assert (tmp_path / f"case 1 abdomen-ct-klo-net{ending}").is_file()
         assert ui.batchStatusLabel.text.endswith(ending)
     ui.exportDicomButton.click()
     ((function, text),) = an_application.shown
@@ -265,7 +265,12 @@ def test_all_frames_of_the_input_volumes_sequence(a_widget, a_scene, a_film):
     assert a_widget.ui.batchStatusLabel.text == "3 frames segmented; the results play with them."
     (segmentations,) = segmentation_sequences(a_scene)
     assert segmentations.GetNumberOfDataNodes() == 3
-    assert a_film.GetProxyNode(segmentations).IsA("vtkMRMLSegmentationNode")
+    shown = a_film.GetProxyNode(segmentations)
+    assert shown.IsA("vtkMRMLSegmentationNode")
+    assert a_widget.logic.getParameterNode().result is shown
+    assert a_widget.ui.resultSelector.currentNode() is shown
+    maps = [a_scene.GetNthNodeByClass(n, "vtkMRMLSequenceNode").GetName() for n in range(3)]
+    assert any(name.endswith("tau, stage 4") for name in maps)  # its title, not the key of the map
 
 
 @pytest.mark.parametrize(("at", "kept"), [(50, 0), (250, 2)])

@@ -73,6 +73,16 @@ def test_apply_writes_segmentation_and_overlays(a_widget, a_scene, a_runner, a_v
     assert ui.inputsCollapsibleButton.enabled
 
 
+def test_two_runs_are_told_apart_and_the_earlier_one_is_hidden(a_widget, a_scene):
+    a_widget.ui.applyButton.click()
+    a_widget.ui.applyButton.click()
+    first, second = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    assert (first.GetName(), second.GetName()) == ("case 1 abdomen-ct-klo-net", "case 1 abdomen-ct-klo-net_1")
+    assert [bool(node.GetDisplayNode().GetVisibility()) for node in (first, second)] == [False, True]
+    maps = [node.GetName() for node in nodes_of(a_scene, "vtkMRMLScalarVolumeNode") if is_overlay(node)]
+    assert len(set(maps)) == len(maps) == 2
+
+
 def test_attention_can_be_switched_off(a_widget, a_runner):
     a_widget.ui.showAttentionCheckBox.click()
     a_widget.ui.applyButton.click()

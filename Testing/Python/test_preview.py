@@ -27,10 +27,10 @@ def test_slice_views_are_told_of_new_slices(a_preview, labels):
     """They watch the display node; the label map alone would be drawn with the next change of something else."""
     told = []
     a_preview.node.GetDisplayNode().AddObserver("ModifiedEvent", lambda *_: told.append(1))
-    a_preview.update(labels, 0)
+    a_preview.update(labels, [])
     assert not told
-    while a_preview.shown < 4:
-        a_preview.update(labels, 4)
+    while len(a_preview.shown) < 4:
+        a_preview.update(labels, [0, 1, 2, 3])
     assert told
 
 
@@ -51,7 +51,7 @@ class Running:
 
     def __init__(self, result) -> None:
         self.started = RunStart(9, 2, result.classes)
-        self.labels, self.finished, self.progress = result.labels, 3, RunProgress(3, 9)
+        self.labels, self.done, self.progress = result.labels, [0, 1, 2], RunProgress(3, 9)
 
     def poll(self) -> bool:
         return True

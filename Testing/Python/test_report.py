@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from conftest import a_result_on, an_image, some_labels
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.inference.settings import RunSettings
-from MedSegAttentionLib.scene.report import overlay_of, write_report
+from MedSegAttentionLib.output.report import overlay_of, write_report
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import snapshot

@@ -14,9 +14,9 @@ from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.result import AttentionVolume, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import read_volume
+from MedSegAttentionLib.output.pictures import draw_figure, slice_picture, write_figure
 from MedSegAttentionLib.scene.arrays import to_vtk
 from MedSegAttentionLib.scene.colours import colour_map
-from MedSegAttentionLib.scene.pictures import draw_figure, slice_picture, write_figure
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import snapshot, world_matrix

@@ -12,7 +12,7 @@ import vtk
 from conftest import CLASSES, DIRECTIONS, a_result_on, an_image
 from MedSegAttentionLib import __version__
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.scene.files import save_node
+from MedSegAttentionLib.output.files import save_node
 from MedSegAttentionLib.scene.segmentation import write_segmentation
 from MedSegAttentionLib.scene.terminology import (
     REGION_FILE,
@@ -82,7 +82,7 @@ def test_segments_carry_what_dicom_export_needs(a_scene, a_volume_node, a_result
         segment = segmentation.GetNthSegment(number)
         assert tag(segment, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
         assert tag(segment, "DICOM.SegmentAlgorithmName") == f"MedSegAttention {__version__} abdomen-ct-klo-net"
-    assert node.GetName() == "case 1 segmentation"
+    assert node.GetName() == "case 1 abdomen-ct-klo-net"
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is a_volume_node
     assert node.GetAttribute("MedSegAttention.AbsentClasses") == "spleen"
     assert node.GetAttribute("MedSegAttention.Partial") is None

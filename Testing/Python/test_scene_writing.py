@@ -13,10 +13,10 @@ from conftest import DIRECTIONS, a_result_on, an_image
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.result import AttentionVolume
+from MedSegAttentionLib.output.files import save_node, save_scene
 from MedSegAttentionLib.scene import writing
 from MedSegAttentionLib.scene.application import headless_scene
 from MedSegAttentionLib.scene.colours import COLOUR_NODE_TAG, colour_map
-from MedSegAttentionLib.scene.files import save_node, save_scene
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
 from MedSegAttentionLib.scene.volumes import add_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result

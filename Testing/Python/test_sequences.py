@@ -15,7 +15,7 @@ from conftest import geometry
 from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, InputError, UsageError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.runner import in_process
-from MedSegAttentionLib.scene.exports import label_map
+from MedSegAttentionLib.scene.label_maps import label_map
 from MedSegAttentionLib.scene.sequences import frame_images, write_sequences
 from MedSegAttentionLib.scene.volumes import add_volume
 from scene_tools import add_transform, segments_at, snapshot, world_matrix

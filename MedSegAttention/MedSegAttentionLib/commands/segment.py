@@ -18,8 +18,8 @@ from ..data.errors import UsageError
 from ..files.cases import ImageSource, images_in
 from ..files.reading import stem_of
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
+from ..output.image_case import image_case
 from ..runner.batch import Request, earlier_record, run_batch, segment_case
-from ..scene.image_case import image_case
 
 if TYPE_CHECKING:
     from ..data.result import RunProgress, VolumeResult
@@ -140,7 +140,7 @@ def segment_file(
     from ..runner import in_process  # noqa: F401 - from here on PyTorch is needed: what is refused is refused before
 
     seconds["start"] = round(perf_counter() - begin, 4)
-    Thread(target=import_module, args=("MedSegAttentionLib.scene.case_files",), daemon=True).start()
+    Thread(target=import_module, args=("MedSegAttentionLib.output.case_files",), daemon=True).start()
     record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slices)
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
 

@@ -50,17 +50,19 @@ class SliceResult:
         count: number of slices of the run.
         labels: ``[rows, columns]`` uint8 in the reading direction of the run (see ``SlicePlan``); 0 is background.
         attention: map name -> ``[h, w]`` float32 on the map's own grid.
+        finished: how many slices are done with this one; 0 where they come in order, from the first on.
     """
 
     index: int
     count: int
     labels: np.ndarray
     attention: dict[str, np.ndarray]
+    finished: int = 0
 
     @property
     def progress(self) -> RunProgress:
         """How far the run is with this slice."""
-        return RunProgress(self.index + 1, self.count)
+        return RunProgress(self.finished or self.index + 1, self.count)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..networks.contract import SegmentationOutput
 from .attention_maps import input_volume, native_volume
+from .limits import as_json, outside_box, told, wanted_slices
 from .postprocessing import postprocess
 from .prediction import Predictor
 from .preparation import prepare
@@ -56,50 +57,68 @@ class SegmentationRun:
         tile = ONE_PIECE * int(checkpoint.card.fit["size"])
         self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile, mirrors)
         self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8) if labels is None else labels
-        self.attention: dict[str, list[np.ndarray]] = {item.name: [] for item in self.maps}
-        self.presence: list[list[float]] = []
-        self.done = 0
+        self.wanted = wanted_slices(settings, self.prepared.plan)
+        self._left_out = settings.left_out_values(checkpoint.card)
+        self._outside = outside_box(settings, self.prepared.volume)
+        self.attention: dict[int, dict[str, np.ndarray]] = {}
+        self.presence: dict[int, list[float]] = {}
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
 
     @property
     def start(self) -> RunStart:
         """What the run is going to do."""
         plan = self.prepared.plan
-        return RunStart(plan.shape[0], plan.axes[0], self.prepared.card.labels)
+        classes = tuple(label for label in self.prepared.card.labels if label.value not in self._left_out)
+        return RunStart(len(self.wanted), plan.axes[0], classes)
+
+    @property
+    def done(self) -> list[int]:
+        """Numbers of the finished slices, ascending."""
+        return sorted(self.attention)
+
+    @property
+    def pending(self) -> list[int]:
+        """Numbers of the slices still to do, ascending."""
+        return [number for number in self.wanted if number not in self.attention]
 
     def __iter__(self) -> Iterator[SliceResult]:
-        """Segment the slices in order; stop iterating to cancel."""
-        prepared, count = self.prepared, self.prepared.plan.shape[0]
-        written = prepared.plan.view(self.labels)
-        while self.done < count:
-            begin = perf_counter()
-            canvases = prepared.canvases(self.done, self.predictor.batch_size)
-            before_network = perf_counter()
-            output = self.predictor.predict(canvases)
-            network = perf_counter() - before_network
-            absent = self._absent(output)
-            results = []
-            for offset, logits in enumerate(output.logits):
-                labels = _labels_of(prepared.fit.from_canvas(logits[None]))
-                labels[np.isin(labels, absent[offset])] = 0
-                blank = prepared.is_blank(self.done)
-                written[self.done][prepared.fit.content] = 0 if blank else labels
-                maps = {item.name: output.attention[item.name][offset, 0].numpy() for item in self.maps}
-                for name, values in maps.items():
-                    self.attention[name].append(values)
-                results.append(SliceResult(self.done, count, written[self.done].copy(), maps))
-                self.done += 1
-            self.seconds["network"] += network
-            self.seconds["slices"] += perf_counter() - begin - network
-            yield from results
+        """Segment the slices that are not done yet, in order; stop iterating to cancel."""
+        while pending := self.pending:
+            stop = next((n for n, number in enumerate(pending) if number != pending[0] + n), len(pending))
+            yield from self.segment(pending[0], min(stop, self.predictor.batch_size))
 
-    def _absent(self, output: SegmentationOutput) -> list[list[int]]:
+    def segment(self, first: int, count: int = 1) -> list[SliceResult]:
+        """Segment ``count`` slices from number ``first`` on, at once; done ones are done anew."""
+        prepared, results = self.prepared, []
+        written = prepared.plan.view(self.labels)
+        begin = perf_counter()
+        canvases = prepared.canvases(first, count)
+        before_network = perf_counter()
+        output = self.predictor.predict(canvases)
+        network = perf_counter() - before_network
+        absent = self._absent(output, first)
+        outside = None if self._outside is None else prepared.plan.view(self._outside)
+        for offset, logits in enumerate(output.logits):
+            number = first + offset
+            labels = _labels_of(prepared.fit.from_canvas(logits[None]))
+            labels[np.isin(labels, [*absent[offset], *self._left_out])] = 0
+            written[number][prepared.fit.content] = 0 if prepared.is_blank(number) else labels
+            if outside is not None:
+                written[number][outside[number]] = 0
+            self.attention[number] = {item.name: output.attention[item.name][offset, 0].numpy() for item in self.maps}
+            maps, of = self.attention[number], (len(self.wanted), len(self.attention))
+            results.append(SliceResult(number, of[0], written[number].copy(), maps, of[1]))
+        self.seconds["network"] += network
+        self.seconds["slices"] += perf_counter() - begin - network
+        return results
+
+    def _absent(self, output: SegmentationOutput, first: int) -> list[list[int]]:
         """For each slice the values of the classes that the card's presence score says are not in it."""
         how = self.prepared.card.presence
         if not how:
             return [[] for _ in output.logits]
         scores = presence_scores(output, how)
-        self.presence += scores.tolist()
+        self.presence.update(enumerate(scores.tolist(), start=first))
         return [
             [value for value, score in enumerate(row, start=1) if score < how["thresholds"][value - 1]]
             for row in scores.tolist()
@@ -110,47 +129,55 @@ class SegmentationRun:
         begin = perf_counter()
         prepared = self.prepared
         postprocess(self.labels, prepared.card.postprocessing)
-        attention = {item.name: self._attention_volume(item) for item in self.maps}
+        done = self.done
+        whole = done == list(range(done[0], done[-1] + 1))  # maps with holes would not be a volume
+        attention = {item.name: self._attention_volume(item, done) for item in self.maps} if whole else {}
         self.seconds["assemble"] += perf_counter() - begin
-        complete = self.done == prepared.plan.shape[0]
         return VolumeResult(
             name=prepared.volume.name,
             labels=self.labels,
             ijk_to_ras=prepared.volume.ijk_to_ras,
-            classes=prepared.card.labels,
+            classes=self.start.classes,
             attention=attention,
             provenance=self._provenance(),
-            slice_range=None if complete else (0, self.done - 1),
+            slice_range=(done[0], done[-1]) if self.pending else None,
         )
 
-    def _attention_volume(self, item: AttentionMap) -> AttentionVolume:
-        maps, prepared = np.stack(self.attention[item.name]), self.prepared
+    def _attention_volume(self, item: AttentionMap, done: list[int]) -> AttentionVolume:
+        maps, prepared = np.stack([self.attention[number][item.name] for number in done]), self.prepared
         if prepared.settings.attention_grid == "input":
-            return input_volume(item, maps, prepared.plan, prepared.fit, 0, prepared.volume)
-        return native_volume(item, maps, prepared.plan, prepared.fit, 0)
+            return input_volume(item, maps, prepared.plan, prepared.fit, done[0], prepared.volume)
+        return native_volume(item, maps, prepared.plan, prepared.fit, done[0])
 
     def _provenance(self) -> dict[str, Any]:
         present = set(np.unique(self.labels).tolist())
-        known = self.prepared.provenance()
+        known, classes, done = self.prepared.provenance(), self.start.classes, self.done
+        count = self.prepared.plan.shape[0]
+        limits = as_json(self.prepared.settings, self.wanted, count)
         return known | {
             "device": self.predictor.device.type,
             "precision": self.predictor.precision,
             "batch_size": self.predictor.batch_size,
-            "slices": [self.done, self.prepared.plan.shape[0]],
-            "attention_positions": {item.name: self.attention[item.name][0].size for item in self.maps},
-            "not_found": [label.name for label in self.prepared.card.labels if label.value not in present],
-            "findings": border_findings(
-                self.prepared.plan.view(self.labels), self.prepared.content, self.prepared.card.labels
-            ),
+            "slices": [len(done), len(self.wanted)],
+            "slices_done": None if len(done) == count else done,
+            "left_out": limits,
+            "attention_positions": {item.name: self.attention[done[0]][item.name].size for item in self.maps},
+            "not_found": [label.name for label in classes if label.value not in present],
+            "findings": border_findings(self.prepared.plan.view(self.labels), self.prepared.content, classes),
             "presence": self._presence(),
-            "warnings": [*known["warnings"], *self.predictor.warnings],
+            "warnings": [
+                *known["warnings"],
+                *told(self.prepared.settings, self.wanted, count),
+                *self.predictor.warnings,
+            ],
             "seconds": {name: round(value, 4) for name, value in self.seconds.items()},
         }
 
     def _presence(self) -> dict[str, list[float]]:
-        """Class name -> its presence score in each finished slice; empty where the card has none."""
-        by_class = zip(self.prepared.card.labels, zip(*self.presence, strict=True), strict=False)
-        return {label.name: [round(score, 4) for score in scores] for label, scores in by_class}
+        """Class name -> its presence score in each finished slice, ascending; empty where the card has none."""
+        scores = [self.presence[number] for number in sorted(self.presence)]
+        by_class = zip(self.prepared.card.labels, zip(*scores, strict=True), strict=False)
+        return {label.name: [round(score, 4) for score in values] for label, values in by_class}
 
 
 def _labels_of(logits: Tensor) -> np.ndarray:

@@ -24,6 +24,9 @@ class RunSettings:
         axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
         force: run although the volume lies outside what the checkpoint was trained on.
         test_time_flips: average the probabilities over each slice and the mirror images that the card allows.
+        slices: (first, last) number along the slice axis, from 0; None for all. Others are left out.
+        box: ((first, last) index along i, j and k); what lies outside is left out. None for all.
+        left_out: names of classes that are not made.
     """
 
     device: str = "auto"
@@ -33,6 +36,9 @@ class RunSettings:
     axis: str = "auto"
     force: bool = False
     test_time_flips: bool = False
+    slices: tuple[int, int] | None = None
+    box: tuple[tuple[int, int], ...] | None = None
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -43,6 +49,19 @@ class RunSettings:
                 raise UsageError(f"{name} '{value}' is not known; expected one of {', '.join(known)}.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size} is not possible; expected 1 or more.")
+        for what, pair in (("slices", self.slices), *(("box", pair) for pair in self.box or ())):
+            if pair is not None and not 0 <= pair[0] <= pair[1]:
+                raise UsageError(f"{what} {pair[0]} to {pair[1]} are none; expected 0 <= first <= last.")
+
+    def left_out_values(self, card: Card) -> list[int]:
+        """Label values of the classes that are not made; raises :class:`InputError` for a class the card lacks."""
+        known = {label.name: label.value for label in card.labels}
+        for name in self.left_out:
+            if name not in known:
+                raise InputError(f"class '{name}' is not known; '{card.id}' has: {', '.join(known)}.")
+        if known and len(set(self.left_out)) == len(known):
+            raise InputError(f"every class of '{card.id}' is left out; expected at least one to segment.")
+        return [known[name] for name in self.left_out]
 
     def mirrors(self, card: Card) -> tuple[tuple[str, ...], ...]:
         """The flips of each picture to average over, the slice itself (no flip) first.

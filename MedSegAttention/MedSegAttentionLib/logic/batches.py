@@ -14,9 +14,9 @@ from ..data.case import FileChoice
 from ..data.errors import Cancelled, InputError
 from ..data.result import RunProgress, VolumeResult
 from ..data.volume import VolumeImage
+from ..output.case_files import node_cases, scene_cases
+from ..output.image_case import image_case
 from ..runner.batch import BatchProgress, Outcome, Request, run_batch
-from ..scene.case_files import node_cases, scene_cases
-from ..scene.image_case import image_case
 from ..scene.sequences import frame_images, sequence_of, write_sequences
 from ..scene.volumes import input_volumes
 from .runs import RunLogic, check_on_cancel, run_settings

@@ -8,9 +8,10 @@ from typing import Any
 import slicer
 
 from ..data.errors import DependencyError
-from ..scene.dicom_export import export_dicom
-from ..scene.exports import export_segmentation, latest_segmentation
-from ..scene.report import write_report
+from ..output.dicom_export import export_dicom
+from ..output.exports import export_segmentation
+from ..output.report import write_report
+from ..scene.label_maps import latest_segmentation
 
 
 class ExportLogic:

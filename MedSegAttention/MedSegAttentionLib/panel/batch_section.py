@@ -131,6 +131,7 @@ class BatchSection:
         try:
             if self._source() == SEQUENCE:
                 result = self.logic.segmentSequence(parameters.inputVolume, onCancel="keep", **choices)
+                parameters.result = result.browserNode.GetProxyNode(result.segmentationSequenceNode)
                 if self._cancelRequested:
                     return _("Cancelled; the first {count} frames stay.").format(count=len(result.provenance))
                 return _("{count} frames segmented; the results play with them.").format(count=len(result.provenance))

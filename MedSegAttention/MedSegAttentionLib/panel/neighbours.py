@@ -14,7 +14,7 @@ from ..data.card import Card, default_checkpoints
 from ..data.errors import Cancelled, ContractWarning, MedSegAttentionError
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, provenance_of
 from ..scene.overlays import remove_overlay
-from ..scene.positions import Position, crosshair_position, point_position
+from ..scene.positions import Position, crosshair_position, jump_to, point_position
 from ..scene.segmentation import source_volume
 from .section import Section, fill
 
@@ -119,6 +119,7 @@ class NeighboursSection(Section):
             row = self._computeOrAsk(position) if self._ready(*self._subject()) else None
             if row is not None:
                 self._keepAlone(row)
+                jump_to(slicer.mrmlScene, position)  # the row is one slice: elsewhere there is nothing to see
                 status = _("Shown: the neighbours of {position}.").format(position=_positionText(position))
         except Cancelled:  # the volume is gone, and the user knows
             logger.debug("no attention row", exc_info=True)

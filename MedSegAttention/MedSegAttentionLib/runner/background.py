@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..data.errors import RunError
 from ..data.result import AttentionVolume, RunProgress, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
+from . import exchange
 from .background_run import BackgroundRun, Patience
 from .process import WorkerKeeper
 
 __all__ = ["BackgroundRun", "BackgroundRunner", "Patience", "RunSettings"]
+
+logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 0.01
 
@@ -47,6 +53,7 @@ class BackgroundRunner:
         task: str | None = None,
         checkpoint: str | Path | None = None,
         settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+        live: bool = False,
     ) -> BackgroundRun:
         """Segment ``volume`` in the background; a run that is under way is waited for. Returns at once.
 
@@ -55,8 +62,30 @@ class BackgroundRunner:
             task: what to segment.
             checkpoint: ID or folder.
             settings: choices of the run.
+            live: do only the slices that the run is asked for, until it is asked for the rest.
         """
-        return BackgroundRun(self, volume, task, checkpoint, settings)
+        return BackgroundRun(self, volume, task, checkpoint, settings, live=live)
+
+    def warm_up(self, checkpoint: Path | None = None) -> threading.Thread:
+        """Start the worker, and load a checkpoint, before anybody waits for it. Returns at once.
+
+        A worker that is used already is left alone, and what goes wrong is told by the run to come.
+        """
+        thread = threading.Thread(target=self._warm_up, args=(checkpoint,), daemon=True, name="MedSegAttention start")
+        thread.start()
+        return thread
+
+    def _warm_up(self, checkpoint: Path | None) -> None:
+        if not self.keeper.in_use.acquire(blocking=False):
+            return
+        try:
+            worker = self.keeper.worker()
+            if checkpoint:
+                worker.send(exchange.load_request(checkpoint))
+        except RunError as error:
+            logger.debug("no worker yet: %s", error)
+        finally:
+            self.keeper.in_use.release()
 
     def run(
         self,

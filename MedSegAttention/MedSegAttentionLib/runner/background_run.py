@@ -59,7 +59,7 @@ class BackgroundRun:
 
     Attributes:
         started: what the run does, once the worker has loaded the network.
-        finished: number of finished slices.
+        done: numbers of the finished slices, in the order they came.
         labels: ``[K, J, I]`` uint8, read only: what the worker has written so far; None before the start and after the
             end. Use it at once and keep no reference: files that are mapped cannot be removed on Windows.
     """
@@ -72,21 +72,45 @@ class BackgroundRun:
         checkpoint: str | Path | None,
         settings: RunSettings,
         position: tuple[tuple[float, float, float], str] | None = None,
+        live: bool = False,
     ) -> None:
-        """Args: position: ``(ras, map)`` of a row of attention, None for a segmentation; the others as there."""
+        """Start.
+
+        Args:
+            runner: whose worker is used.
+            volume: as there, as are task, checkpoint and settings.
+            task: what to segment.
+            checkpoint: ID or folder.
+            settings: choices of the run.
+            position: ``(ras, map)`` of a row of attention, None for a segmentation.
+            live: do the slices that :meth:`want` asks for, until it asks for the rest.
+        """
         self.started: RunStart | None = None
-        self.finished = 0
+        self.done: list[int] = []
         self.labels: np.ndarray | None = None
         self._runner = runner  # lives as long as its runs: its end is the end of the worker
         self._task, self._checkpoint, self._settings, self._position = task, checkpoint, settings, position
         self._news: queue.Queue[Any] = queue.Queue()
         self._cancelled: str | None = None
+        self._live, self._wanted = live, [] if live else None
         self._worker: WorkerProcess | None = None
         self._run_folder: Path | None = None
         self._outcome: Outcome | None = None
         self._first_slices: tuple[int, float] | None = None
         self._thread = threading.Thread(target=self._work, args=(volume,), daemon=True, name="MedSegAttention run")
         self._thread.start()
+
+    @property
+    def finished(self) -> int:
+        """Number of finished slices."""
+        return len(self.done)
+
+    def want(self, slices: list[int] | None) -> None:
+        """Ask a live run for slices, the last of them first; None asks for all that are left, and for the result."""
+        request = exchange.want_request(slices)
+        self._wanted.append(request)  # for a worker that is still to be started; asking twice does no harm
+        if worker := self._worker:
+            worker.send(request)
 
     @property
     def count(self) -> int:
@@ -155,8 +179,8 @@ class BackgroundRun:
         if kind == "started":
             self.started, self.labels = news
         elif kind == "slice":
-            self.finished = news
-            self._first_slices = self._first_slices or (news, time.monotonic())
+            self.done.append(news)
+            self._first_slices = self._first_slices or (self.finished, time.monotonic())
         else:
             self._end(news)
             self._remove_folder()  # the thread could not where a file was still mapped (Windows)
@@ -185,7 +209,7 @@ class BackgroundRun:
         else:
             exchange.write_room_for_labels(folder, volume)
             labels = exchange.open_labels(folder)  # before the request: an error now leaves no worker with a run
-            request = exchange.run_request(*what)
+            request = exchange.run_request(*what, self._live)
         with self._runner.keeper.in_use:
             self._stop_if_discarded()
             worker = self._runner.keeper.worker()
@@ -194,11 +218,13 @@ class BackgroundRun:
             try:
                 if self._cancelled:  # before there was anybody to tell
                     worker.send(self._cancel_request())
+                for wanted in list(self._wanted or ()):
+                    worker.send(wanted)
                 for event in self._events_of(worker):
                     if event["event"] == "started":
                         self._news.put(("started", (exchange.run_start(event), labels)))
                     elif event["event"] == "slice":
-                        self._news.put(("slice", event["index"] + 1))
+                        self._news.put(("slice", event["index"]))
                     elif event["event"] == "error":
                         raise exchange.error_of(event)
                     elif event["event"] == "done":

@@ -1,8 +1,8 @@
 """What passes between the worker process and the one that started it.
 
-Messages are JSON objects, one a line: requests (``run``, ``row``, ``cancel``) on the worker's stdin, events (``ready``,
-``started``, ``slice``, ``done``, ``row``, ``error``, ``unloaded``) on its private copy of stdout. Arrays are ``.npy``
-files in the folder of the run, mapped into the memory of both.
+Messages are JSON objects, one a line: requests (``run``, ``row``, ``want``, ``cancel``, ``load``) on the worker's
+stdin, events (``ready``, ``started``, ``slice``, ``waiting``, ``done``, ``row``, ``error``, ``loaded``, ``unloaded``)
+on its private copy of stdout. Arrays are ``.npy`` files in the folder of the run, mapped into the memory of both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..data import errors
 from ..data.card import AttentionMap
 from ..data.errors import MedSegAttentionError, RunError
 from ..data.labels import Code, Label
-from ..data.result import AttentionVolume, RunStart, VolumeResult
+from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
 
@@ -76,9 +76,12 @@ def open_labels(folder: Path, writable: bool = False) -> np.ndarray:
     return np.load(folder / LABELS_FILE, mmap_mode="r+" if writable else "r")
 
 
-def run_request(folder: Path, volume: VolumeImage, checkpoint: Path, settings: RunSettings) -> dict[str, Any]:
-    """The request to segment the volume written to ``folder``."""
+def run_request(
+    folder: Path, volume: VolumeImage, checkpoint: Path, settings: RunSettings, live: bool = False
+) -> dict[str, Any]:
+    """The request to segment the volume written to ``folder``; ``live``: the slices that are asked for, as they are."""
     return {
+        "live": live,
         "request": "run",
         "folder": str(folder),
         "volume": {name: getattr(volume, name) for name in ("name", "modality", "has_scale", "notes", "doubts")}
@@ -101,6 +104,16 @@ def row_request(
     return run_request(folder, volume, checkpoint, settings) | {"request": "row"} | point
 
 
+def want_request(slices: list[int] | None) -> dict[str, Any]:
+    """The request to do these slices of a live run next, the last of them first; None for all that are left."""
+    return {"request": "want", "slices": slices}
+
+
+def load_request(checkpoint: Path) -> dict[str, Any]:
+    """The request to have the network of a checkpoint in memory for the run to come."""
+    return {"request": "load", "checkpoint": str(checkpoint)}
+
+
 def requested_volume(request: dict[str, Any]) -> VolumeImage:
     """The volume of a request, its voxels mapped: copied only where they are changed."""
     values = request["volume"]
@@ -114,7 +127,17 @@ def requested_settings(request: dict[str, Any]) -> RunSettings:
     values = request["settings"]
     if not isinstance(values["attention"], bool):
         values = values | {"attention": tuple(values["attention"])}
-    return RunSettings(**values)
+    pairs = {
+        "slices": tuple(values["slices"]) if values["slices"] else None,
+        "box": tuple(tuple(pair) for pair in values["box"]) if values["box"] else None,
+        "left_out": tuple(values["left_out"]),
+    }
+    return RunSettings(**values | pairs)
+
+
+def slice_event(finished: SliceResult) -> dict[str, Any]:
+    """The event that says which slice is done."""
+    return {"event": "slice", "index": finished.index, "count": finished.count}
 
 
 def started_event(start: RunStart) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +21,7 @@ from ..inference.engine import SegmentationRun
 from ..inference.rows import attention_row_volume
 from ..inference.settings import RunSettings
 
-__all__ = ["RunSettings", "attention_row", "run", "unload"]
+__all__ = ["RunSettings", "attention_row", "load", "run", "unload"]
 
 
 def run(
@@ -35,6 +35,7 @@ def run(
     on_cancel: str = "discard",
     on_start: Callable[[RunStart], None] | None = None,
     labels: np.ndarray | None = None,
+    wanted: Callable[[], int | None] | None = None,
 ) -> VolumeResult:
     """Segment ``volume``.
 
@@ -48,6 +49,8 @@ def run(
         on_cancel: ``"discard"`` raises :class:`Cancelled`, ``"keep"`` returns the finished slices.
         on_start: called once, when the volume is accepted and the network loaded.
         labels: ``[K, J, I]`` uint8 of zeros that the labels are written into as slices finish; None for a new array.
+        wanted: for a live run: waits for the next slice that somebody looks at and gives its number, or None once all
+            that are left are to be done, or the run was cancelled.
 
     Raises:
         MedSegAttentionError: see :mod:`~..data.errors`.
@@ -60,16 +63,37 @@ def run(
     segmentation = SegmentationRun(volume, loaded, settings, labels)
     if on_start:
         on_start(segmentation.start)
-    for finished in segmentation:
+    stopped = False
+    for finished in _slices(segmentation, wanted, is_cancelled):
         if on_slice:
             on_slice(finished)
-        if is_cancelled and is_cancelled():
-            if on_cancel == "keep":
-                break
-            raise Cancelled(f"stopped after {finished.index + 1} of {finished.count} slices; nothing was kept.")
+        if stopped := bool(is_cancelled and is_cancelled()):
+            break
+    stopped = stopped or bool(segmentation.pending)  # a live run may be stopped between two slices
+    if stopped and (on_cancel == "discard" or not segmentation.done):
+        count = len(segmentation.wanted)
+        raise Cancelled(f"stopped after {len(segmentation.done)} of {count} slices; nothing was kept.")
     result = segmentation.result()
     result.provenance["seconds"] = seconds | result.provenance["seconds"]
     return result
+
+
+def _slices(
+    segmentation: SegmentationRun,
+    wanted: Callable[[], int | None] | None,
+    is_cancelled: Callable[[], bool] | None,
+) -> Iterator[SliceResult]:
+    """Those that are asked for, none of them twice; then the rest in order, unless the run was cancelled."""
+    while wanted and segmentation.pending and (number := wanted()) is not None:
+        if number in segmentation.pending:
+            yield from segmentation.segment(number)
+    if not (wanted and is_cancelled and is_cancelled()):
+        yield from segmentation
+
+
+def load(checkpoint: str | Path) -> None:
+    """Have the network of a checkpoint in memory for the run to come."""
+    _loaded(Path(checkpoint))
 
 
 def attention_row(

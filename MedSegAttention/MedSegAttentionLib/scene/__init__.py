@@ -8,11 +8,7 @@
 * ``writing``       segmentation and overlays at once, all or nothing: what the logic and the command line call
 * ``live``          a run in the background and its scene;  ``preview`` its slices as they come
 * ``sequences``     frames of a sequence, and their results as sequences that play with it
-* ``files``         a node or a scene to disk
-* ``exports``       a segmentation for other programs;  ``dicom_export`` as a DICOM object
-* ``pictures``      slices as Slicer's own views show them, and figures made of them
-* ``result_figure`` the slice of a result that shows most;  ``report`` a page about a result
-* ``case_files``    all files of one result: what the command line and a batch write;  ``image_case`` of an image file
+* ``label_maps``    a segmentation as label numbers on the grid of its image
 * ``application``   a scene outside the Slicer application
 * ``nodes``, ``arrays``  small helpers of the above
 """

@@ -27,7 +27,7 @@ class Run(Protocol):
     """What is needed of a run, see :class:`~..runner.background.BackgroundRun`."""
 
     started: RunStart | None
-    finished: int
+    done: list[int]
     labels: np.ndarray | None
     progress: RunProgress
 
@@ -132,7 +132,7 @@ class LiveRun:
             if self._preview is None:
                 with unchanged_on_error(self._scene):
                     self._preview = Preview(self._scene, self._volume_node, run.started.classes, run.started.axis)
-            self._preview.update(run.labels, run.finished)
+            self._preview.update(run.labels, run.done)
         except Exception:  # the image was replaced, for one: the end of the run says so, once
             logger.exception("no further preview of this run")
             self._wants_preview = False

@@ -52,7 +52,7 @@ def write_attention(
     volume_node.GetIJKToRASMatrix(matrix)
     local_from_world = from_vtk(matrix) @ np.linalg.inv(now if ijk_to_ras is None else ijk_to_ras)
     node = slicer.vtkMRMLScalarVolumeNode()
-    node.SetName(f"{volume_node.GetName()} {attention.map.title}")
+    node.SetName(scene.GetUniqueNameByString(f"{volume_node.GetName()} {attention.map.title}"))
     node.SetIJKToRASMatrix(to_vtk(local_from_world @ attention.ijk_to_ras))
     node.SetAndObserveImageData(image_data(attention.array.astype(np.float32, copy=False)))
     say_what_it_is(node, attention.map, volume_node)

@@ -37,6 +37,12 @@ def point_position(points: slicer.vtkMRMLMarkupsNode) -> Position:
     raise InputError(f"'{points.GetName()}' has no point; expected at least one. Place a point in a slice view.")
 
 
+def jump_to(scene: slicer.vtkMRMLScene, world: Position) -> None:
+    """Let every slice view show the plane through a place; what is shown around it stays as it is."""
+    for node in nodes_of_class(scene, "vtkMRMLSliceNode"):
+        node.JumpSliceByOffsetting(*world)
+
+
 def position_in_image(volume_node: slicer.vtkMRMLVolumeNode, world: Position) -> Position:
     """A place of the world in the coordinates of :func:`~.volumes.volume_image`.
 

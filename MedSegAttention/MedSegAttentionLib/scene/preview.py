@@ -31,7 +31,7 @@ class Preview:
     def __init__(
         self, scene: slicer.vtkMRMLScene, volume_node: slicer.vtkMRMLVolumeNode, classes: Sequence[Label], axis: int
     ) -> None:
-        self.shown = 0
+        self.shown: set[int] = set()
         self._axis = 2 - axis  # of an array [K, J, I]
         self._labels = np.zeros(volume_node.GetImageData().GetDimensions()[::-1], np.uint8)
         # The system hands out the memory of zeros as they are first touched, which takes long for a big volume.
@@ -48,23 +48,26 @@ class Preview:
         self.node.GetDisplayNode().SetSaveWithScene(False)
         self.node.GetDisplayNode().SetVisibility3D(False)
 
-    def update(self, labels: np.ndarray, finished: int) -> None:
-        """Show the slices finished since the last update.
+    def update(self, labels: np.ndarray, done: Sequence[int]) -> None:
+        """Show the slices finished since the last update, those finished last first.
 
         Args:
-            labels: ``[K, J, I]`` uint8 of the run, right up to slice ``finished``.
-            finished: number of finished slices.
+            labels: ``[K, J, I]`` uint8 of the run, right in the finished slices.
+            done: numbers of the finished slices, in the order they came.
         """
-        if self.shown >= finished or not self._scene.IsNodePresent(self.node):
+        missing = [number for number in reversed(done) if number not in self.shown]
+        if not missing or not self._scene.IsNodePresent(self.node):
             return
         self._touching.join(UPDATE_SECONDS)
         if self._touching.is_alive():
             return
         begin = time.perf_counter()
         target, source = np.moveaxis(self._labels, self._axis, 0), np.moveaxis(labels, self._axis, 0)
-        while self.shown < finished and time.perf_counter() - begin < UPDATE_SECONDS:
-            target[self.shown] = source[self.shown]
-            self.shown += 1
+        for number in missing:
+            target[number] = source[number]
+            self.shown.add(number)
+            if time.perf_counter() - begin > UPDATE_SECONDS:
+                break
         self._labelmap.GetPointData().GetScalars().Modified()
         self._labelmap.Modified()  # all segments share it: one event for all
         self.node.GetDisplayNode().Modified()  # slice views draw anew for this, and not for the label map

@@ -37,7 +37,7 @@ def write_segmentation(
         InputError: labels of another size than the volume, or with values that no class has.
     """
     present = _present_classes(result, volume_node)
-    name = scene.GetUniqueNameByString(f"{volume_node.GetName()} segmentation")
+    name = scene.GetUniqueNameByString(f"{volume_node.GetName()} {_run_name(result)}")
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     follow(node, volume_node)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
@@ -140,6 +140,15 @@ def add_segments(
         segment.SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")
         segment.SetTag("DICOM.SegmentAlgorithmName", algorithm)
         segmentation.AddSegment(segment, label.name)
+
+
+def _run_name(result: VolumeResult) -> str:
+    """What tells results of one image apart: the checkpoint, and the task where its ID does not begin with that."""
+    told = (str(result.provenance.get(key) or "") for key in ("task", "checkpoint"))
+    task, checkpoint = told
+    if not checkpoint:
+        return "segmentation"
+    return checkpoint if checkpoint.startswith(task) else f"{task} {checkpoint}"
 
 
 def _algorithm_name(result: VolumeResult) -> str:

@@ -165,7 +165,8 @@ def _collect(
         for name, node in {SEGMENTATION: written.segmentation, **written.attention}.items():
             node.SetAndObserveTransformNodeID(None)
             if name not in collected:
-                collected[name] = _sequence_like(sequence, name)
+                title = result.attention[name].map.title if name in result.attention else name
+                collected[name] = _sequence_like(sequence, title)
             collected[name].SetDataNodeAtValue(node, sequence.GetNthIndexValue(number))
 
 

@@ -97,6 +97,7 @@ class FakeRunner:
     def __init__(self, result: VolumeResult) -> None:
         self.result, self.calls, self.errors = result, [], []
         self.slices_per_poll, self.closed = 10**6, False
+        self.warmed: list[Path | None] = []
 
     def run(
         self,
@@ -129,9 +130,13 @@ class FakeRunner:
         task: str | None = None,
         checkpoint: str | None = None,
         settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
+        live: bool = False,
     ) -> FakeRun:
         self.calls.append({"volume": volume, "task": task, "checkpoint": checkpoint, "settings": settings})
-        return FakeRun(self.result, self.errors.pop(0) if self.errors else None, self.slices_per_poll)
+        return FakeRun(self.result, self.errors.pop(0) if self.errors else None, self.slices_per_poll, live)
+
+    def warm_up(self, checkpoint: Path | None = None) -> None:
+        self.warmed.append(checkpoint)
 
     def close(self) -> None:
         self.closed = True
@@ -159,10 +164,12 @@ class FakeRunner:
 class FakeRun:
     """Stands for a ``BackgroundRun``: each poll finishes some slices; the end comes with the poll after the last."""
 
-    def __init__(self, result: VolumeResult, error: Exception | None, step: int) -> None:
+    def __init__(self, result: VolumeResult, error: Exception | None, step: int, live: bool = False) -> None:
         self._whole, self._outcome, self._step = result, error, step
         self._keep = False
-        self.finished, self.count = 0, len(result.labels)
+        self._live, self._wanted = live, []
+        self.done: list[int] = []
+        self.count = len(result.labels)
         self.started = RunStart(self.count, 2, result.classes)
         self.labels = np.zeros_like(result.labels)
 
@@ -177,13 +184,29 @@ class FakeRun:
     def poll(self) -> bool:
         if self.is_running:
             last = self.finished == self.count or self._keep
-            self.finished = min(self.count, self.finished + self._step)
-            self.labels[: self.finished] = self._whole.labels[: self.finished]
+            if self._live and not last:
+                self._do([number for number in self._wanted if number not in self.done])
+                return True
+            self._do([number for number in range(self.count) if number not in self.done][: self._step])
             if last:
                 self._outcome = replace(self._whole, slice_range=(0, self.finished - 1) if self._keep else None)
             elif self._step >= self.count:
                 self._outcome = self._whole
         return self.is_running
+
+    def _do(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self.labels[number] = self._whole.labels[number]
+            self.done.append(number)
+
+    @property
+    def finished(self) -> int:
+        return len(self.done)
+
+    def want(self, slices: list[int] | None) -> None:
+        """As of a real live run: these next, or with None all that are left."""
+        self._live = slices is not None
+        self._wanted += slices or []
 
     def cancel(self, keep: bool = False) -> None:
         self._keep = keep

@@ -109,7 +109,16 @@ class qMRMLWidget:  # noqa: N801
 
 
 class ctkCollapsibleButton:  # noqa: N801
-    """A section; here it only holds its contents."""
+    """A section. It never is narrower than its contents ask for, so that what grows there widens the whole panel."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        policy = QtWidgets.QSizePolicy.Policy
+        QtWidgets.QWidget.setSizePolicy(self, QtWidgets.QSizePolicy(policy.Minimum, policy.Preferred))
+
+    def _changed(self, name: str) -> None:
+        if name == "collapsed":
+            self._emit("contentsCollapsed(bool)", self.collapsed)
 
 
 _combo_boxes: weakref.WeakSet = weakref.WeakSet()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from .exports import label_map, reference_volume
+from ..scene.label_maps import label_map, reference_volume
+from ..scene.measure import SegmentationMeasure, measure
+from ..scene.nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
 from .lettering import draw_text, text_width
-from .measure import SegmentationMeasure, measure
-from .nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
 from .pictures import draw_figure, save_picture
 from .result_figure import result_panels
 

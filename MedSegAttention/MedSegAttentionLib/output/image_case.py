@@ -38,9 +38,9 @@ def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: Fi
         return volume
 
     def save(volume: VolumeImage, result: VolumeResult, folder: Path) -> dict[str, float]:
-        from .application import headless_scene
+        from ..scene.application import headless_scene
+        from ..scene.volumes import add_volume
         from .case_files import save_files
-        from .volumes import add_volume
 
         scene = headless_scene()
         return save_files(scene, add_volume(scene, volume), result, folder / stem, choice)

@@ -9,8 +9,8 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
-from .exports import reference_volume
-from .measure import measure
+from ..scene.label_maps import reference_volume
+from ..scene.measure import measure
 
 INSTANCES_ATTRIBUTE = "DICOM.instanceUIDs"
 ALGORITHM_TYPE, ALGORITHM_NAME = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 
 from ..data.volume import AXIS_NAMES
-from .colours import colour_map
+from ..scene.colours import colour_map
 from .pictures import ColourBar, slice_picture
 
 Panels = list[tuple[str, np.ndarray]]

@@ -13,14 +13,14 @@ from ..data.case import Case, FileChoice, file_names
 from ..data.errors import InputError
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
+from ..scene.nodes import unchanged_after
+from ..scene.volumes import input_image
+from ..scene.writing import write_result
 from .exports import export_nifti
 from .files import save_node, save_scene
-from .nodes import unchanged_after
 from .pictures import write_figure
 from .report import write_report
 from .result_figure import result_panels
-from .volumes import input_image
-from .writing import write_result
 
 
 def node_cases(scene: slicer.vtkMRMLScene, nodes: Sequence[slicer.vtkMRMLVolumeNode], choice: FileChoice) -> list[Case]:

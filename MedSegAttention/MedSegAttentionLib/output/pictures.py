@@ -13,10 +13,10 @@ import vtk
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
-from .arrays import image_array, to_vtk
+from ..scene.arrays import image_array, to_vtk
+from ..scene.nodes import unchanged_after
+from ..scene.volumes import volume_image
 from .lettering import draw_text, text_width
-from .nodes import unchanged_after
-from .volumes import volume_image
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
