@@ -41,6 +41,16 @@ class DicomSource:
         """The files in the order of the slices, each once."""
         return tuple(dict.fromkeys(path for path, _ in self.slices))
 
-    def identity(self) -> dict[str, Any]:
-        """The entries of :data:`IDENTIFYING`, JSON-ready."""
-        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in IDENTIFYING}
+
+def identity_entries(source: DicomSource | None, anonymous: bool) -> dict[str, Any]:
+    """What a record says of whose image it is, JSON-ready; nothing for an image that is not from DICOM.
+
+    Args:
+        source: of the image.
+        anonymous: say instead, as ``left_out_as_identifying``, which entries are missing.
+    """
+    if anonymous:
+        return {"left_out_as_identifying": [*IDENTIFYING, "name"]}
+    if source is None:
+        return {}
+    return {name: list(value) if isinstance(value := getattr(source, name), tuple) else value for name in IDENTIFYING}

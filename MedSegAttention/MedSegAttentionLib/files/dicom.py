@@ -187,6 +187,12 @@ def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
     return _read(chosen[0], f"folder '{folder}'", stem_of(folder))
 
 
+def series_of_file(path: Path) -> str:
+    """SeriesInstanceUID of a file; empty where it is no DICOM file, or has none."""
+    file = _opened(path, []) if path.is_file() and not is_image(path) else None
+    return str(file.header.get("SeriesInstanceUID") or "") if file else ""
+
+
 def open_whole(path: Path) -> File:
     """A DICOM file that holds an image; raises :class:`InputError` unless all its voxels are there."""
     broken: list[tuple[Path, str]] = []
