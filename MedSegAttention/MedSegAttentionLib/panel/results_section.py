@@ -91,7 +91,7 @@ class ResultsSection(Section):
             (
                 segment.name,
                 segment.colour,
-                ("≥ " if segment.findings else "") + _sizeText(segment.size, measured.unit),
+                ("≥ " if segment.is_lower_bound else "") + _sizeText(segment.size, measured.unit),
                 _("{number} of {count}").format(number=segment.slices, count=measured.slice_count),
             )
             for segment in measured.segments
