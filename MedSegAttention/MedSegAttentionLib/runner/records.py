@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..data.dicom_source import IDENTIFYING
 from ..data.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,11 @@ def _rows_of_others(path: Path, cases: set[str]) -> list[dict[str, str]]:
         return [{name: row[name] for name in reader.fieldnames if name} for row in reader if row["case"] not in cases]
 
 
+def _in_a_cell(values: list[str]) -> str:
+    """The first of several; a record has them all, and a table of thousands of cases stays one that opens."""
+    return f"{values[0]} and {len(values) - 1} more" if len(values) > 1 else values[0]
+
+
 def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
     record = row["record"]
     values = {name: record.get(name, "") for name in PROVENANCE_COLUMNS}
@@ -164,6 +170,9 @@ def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
         values[f"{item['name']} voxels"] = item["voxels"]
         if item.get("expected_dice") is not None:
             values[f"{item['name']} expected Dice"] = item["expected_dice"]
+    for name in (name for name in IDENTIFYING if record.get(name)):
+        several = isinstance(record[name], list)
+        values[name.removesuffix("s") if several else name] = _in_a_cell(record[name]) if several else record[name]
     if "seconds" in record:
         values["seconds"] = round(sum(record["seconds"].values()), 2)
     return {
