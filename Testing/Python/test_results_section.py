@@ -138,7 +138,8 @@ def test_a_result_that_leaves_the_scene_leaves_the_panel(a_widget, a_scene, how)
     segmentation = node.GetSegmentation()
     a_scene.RemoveNode(node) if how == "removed" else a_scene.Clear(False)
     ui = a_widget.ui
-    assert (ui.resultSelector.currentNode(), table(ui), ui.resultNotesLabel.text) == (None, [], "")
+    assert (ui.resultSelector.currentNode(), table(ui)) == (None, [])
+    assert ui.resultNotesLabel.text == "Nothing is segmented yet."
     assert not ui.show3DButton.enabled
     assert segmentation not in observed(a_widget)
     ui.show3DButton.click()

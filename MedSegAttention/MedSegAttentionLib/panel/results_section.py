@@ -68,9 +68,11 @@ class ResultsSection(Section):
         """Count the segments of ``node`` and show them; nothing for None."""
         self._filledFor = node
         self._ui.segmentsTable.rowCount = 0
+        self._ui.segmentsTable.visible = node is not None
         self._ui.show3DButton.enabled = False
         self._ui.resultNotesLabel.text = ""
         if node is None:
+            self._ui.resultNotesLabel.text = _("Nothing is segmented yet.") if self._parameters else ""
             return
         try:
             measured = measure(node)
