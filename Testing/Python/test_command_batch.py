@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from command_tools import a_series, bright, names, one_line
-from MedSegAttentionLib.scene import case_files
+from MedSegAttentionLib.output import case_files
 from small_checkpoint import threshold_network, write_checkpoint
 
 pytest_plugins = ["command_fixtures"]

@@ -27,7 +27,7 @@ def test_a_failed_run_leaves_nothing_not_even_its_folder(segment, tmp_path, capf
 
 
 def test_a_failure_while_writing_leaves_nothing_not_even_its_folder(segment, a_case, tmp_path, monkeypatch, capfd):
-    from MedSegAttentionLib.scene import case_files
+    from MedSegAttentionLib.output import case_files
 
     def full_disk(*_arguments):
         raise InputError("the disk is full")
@@ -118,7 +118,7 @@ def test_an_unknown_checkpoint_and_an_unknown_map_are_one_line(segment, a_case, 
 def test_an_unexpected_failure_is_one_line_and_a_traceback_with_debug(
     a_checkpoint, a_case, tmp_path, monkeypatch, capfd
 ):
-    from MedSegAttentionLib.scene import case_files
+    from MedSegAttentionLib.output import case_files
 
     def fail(*_arguments):
         raise RuntimeError("two\nlines")

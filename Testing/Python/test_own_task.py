@@ -69,6 +69,7 @@ def command(site: Path | None, *arguments: object, code: int = 0, cwd: Path | No
         cwd=cwd,
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == code, done.stderr

@@ -214,7 +214,7 @@ def test_a_large_canvas_in_tiles_gives_what_one_piece_gives(size, tmp_path):
     canvas = segmentation.prepared.fit.to_canvas(torch.from_numpy(volume.array)[None])
     in_one_piece = ThresholdNetwork().forward_with_attention(canvas)
     for name in MAP_CELLS:
-        found, wanted = segmentation.attention[name][0], in_one_piece.attention[name][0, 0].numpy()
+        found, wanted = segmentation.attention[0][name], in_one_piece.attention[name][0, 0].numpy()
         assert found.shape == wanted.shape
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 

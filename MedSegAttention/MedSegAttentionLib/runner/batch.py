@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from .records import is_whole, read_record, results_in, write_record, write_summ
 logger = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.csv"
-DECISIVE = ("attention", "attention_grid", "axis", "force", "test_time_flips")
+DECISIVE = ("attention", "attention_grid", "axis", "force", "test_time_flips", "slices", "box", "left_out")
 """Settings that change a result; on which device and how many slices at once it was computed does not."""
 
 
@@ -215,11 +216,15 @@ def _earlier_result(case: Case, request: Request, output: Path) -> dict[str, Any
     """The record of an earlier result that the request would give again; raises as :func:`earlier_record`."""
     record, card = earlier_record(case, request, output)
     settings = record.get("settings")
-    wanted = {name: getattr(request.settings, name) for name in DECISIVE}
-    wanted["attention"] = list(wanted["attention"]) if isinstance(wanted["attention"], tuple) else wanted["attention"]
-    same = isinstance(settings, dict) and wanted == {name: settings.get(name) for name in DECISIVE}
+    unchosen, wanted = _decisive(RunSettings()), _decisive(request.settings)
+    same = isinstance(settings, dict) and wanted == {name: settings.get(name, unchosen[name]) for name in DECISIVE}
     same = same and card is not None and record.get("weights_sha256") == card.weights_sha256
     return record if same and is_whole(output, case.stem, record, case.endings) else None
+
+
+def _decisive(settings: RunSettings) -> dict[str, Any]:
+    """The settings that change a result, as a record in JSON gives them back."""
+    return json.loads(json.dumps({name: getattr(settings, name) for name in DECISIVE}))
 
 
 def earlier_record(case: Case, request: Request, output: Path) -> tuple[dict[str, Any], Card | None]:

@@ -19,8 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import psutil
-
 from ..data.errors import Cancelled
 from ..data.result import RunStart, SliceResult
 from . import exchange
@@ -195,6 +193,8 @@ def leave_background_priority() -> None:
 
     A user waits for the result. Where the system allows no such change, the worker stays as it was started.
     """
+    import psutil  # missing until the first start installed the packages, and this file is read before
+
     normal = getattr(psutil, "NORMAL_PRIORITY_CLASS", 0)  # of Windows; elsewhere 0 is the usual niceness
     with suppress(psutil.Error, OSError):
         process = psutil.Process()
