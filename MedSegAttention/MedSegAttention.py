@@ -32,8 +32,8 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
 from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.logic.batches import BatchLogic
 from MedSegAttentionLib.logic.checkpoints import CheckpointLogic
-from MedSegAttentionLib.logic.exports import ExportLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
+from MedSegAttentionLib.logic.results import ResultLogic
 from MedSegAttentionLib.panel.choices import Axis, Device
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
@@ -165,7 +165,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
 
-class MedSegAttentionLogic(BatchLogic, ExportLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):
+class MedSegAttentionLogic(BatchLogic, ResultLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):
     """Segmentation from the Python console, as from the panel. Its parts are in ``MedSegAttentionLib.logic``.
 
     ``slicer.util.getModuleLogic("MedSegAttention").segment(task="prostate")``

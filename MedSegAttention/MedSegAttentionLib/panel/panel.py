@@ -48,7 +48,8 @@ class Panel:
         self._checkpoints = CheckpointList(ui, self._onCheckpointChosen, self._time.text)
         self.run = RunSection(ui, logic, self._onRunning, self._onResult)
         self._installation = Installation(logic, self.run.setStatus)
-        self._results, self._attention = ResultsSection(ui), AttentionSection(ui)
+        self._results = ResultsSection(ui, logic, self.run.setStatus)
+        self._attention = AttentionSection(ui)
         self._neighbours = NeighboursSection(ui, logic, self._ready)
         self._sections = (self._results, self._attention, self._neighbours)
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
@@ -125,6 +126,7 @@ class Panel:
         """A run has written its result: show it."""
         self._time.remember(result.provenance)
         self.logic.getParameterNode().result = result.segmentationNode
+        self._results.showSurfacesIfSeen()
 
     def _ready(self, volumeNode: Any, task: str, checkpoint: str | None) -> bool:
         """Whether this can run: packages are there, and the user accepts the licence of the checkpoint it needs."""
