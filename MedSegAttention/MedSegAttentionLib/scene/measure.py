@@ -138,10 +138,10 @@ class _Counter:
         self.axis, self.slice_count, self.unit, self._voxel_size = 2, 0, "voxels", 1.0
         if labelmap is None or image is None:  # no segment at all
             return
-        matrix = _image_to_world(labelmap)
+        matrix = image_to_world(labelmap)
         # Editing crops a label map to what it holds; the image still knows how many slices there are.
         size = image.GetDimensions()
-        self.axis = self._slice_axis(labelmap)
+        self.axis = slice_axis(self._node, labelmap)
         self.slice_count = size[self.axis]
         in_plane = [axis for axis in range(3) if axis != self.axis]
         single = self.slice_count == 1
@@ -179,11 +179,13 @@ class _Counter:
             return None
         return segmentation.GetNthSegment(0).GetRepresentation(BINARY_LABELMAP)
 
-    def _slice_axis(self, labelmap: slicer.vtkOrientedImageData) -> int:
-        name = provenance_of(self._node).get("slice_axis")
-        if name in tuple(AXIS_NAMES):
-            return AXIS_NAMES.index(name)
-        return VolumeImage(np.empty((1, 1, 1)), _image_to_world(labelmap)).anatomical_axes.index(2)
+
+def slice_axis(node: slicer.vtkMRMLSegmentationNode, labelmap: slicer.vtkOrientedImageData) -> int:
+    """0, 1 or 2 for i, j or k: the axis that the run was cut along, or else the one closest to head-feet."""
+    name = provenance_of(node).get("slice_axis")
+    if name in tuple(AXIS_NAMES):
+        return AXIS_NAMES.index(name)
+    return VolumeImage(np.empty((1, 1, 1)), image_to_world(labelmap)).anatomical_axes.index(2)
 
 
 def _label_counts(labelmap: slicer.vtkOrientedImageData, axis: int) -> np.ndarray:
@@ -198,7 +200,7 @@ def _label_counts(labelmap: slicer.vtkOrientedImageData, axis: int) -> np.ndarra
     return counts
 
 
-def _image_to_world(labelmap: slicer.vtkOrientedImageData) -> np.ndarray:
+def image_to_world(labelmap: slicer.vtkOrientedImageData) -> np.ndarray:
     """``[4, 4]`` from voxel indices to the segmentation node's own coordinates, mm."""
     matrix = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(matrix)
