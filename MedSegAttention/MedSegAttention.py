@@ -32,14 +32,14 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
 from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.logic.batches import BatchLogic
 from MedSegAttentionLib.logic.checkpoints import CheckpointLogic
-from MedSegAttentionLib.logic.exports import ExportLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
+from MedSegAttentionLib.logic.results import ResultLogic
 from MedSegAttentionLib.panel.choices import Axis, Device
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention", "Results", "Attention", "Batch", "Checkpoints", "SelfCheck")
+UI_FILES = ("MedSegAttention", "Results", "Attention", "Options", "Batch", "Checkpoints", "SelfCheck")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -165,7 +165,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
 
-class MedSegAttentionLogic(BatchLogic, ExportLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):
+class MedSegAttentionLogic(BatchLogic, ResultLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):
     """Segmentation from the Python console, as from the panel. Its parts are in ``MedSegAttentionLib.logic``.
 
     ``slicer.util.getModuleLogic("MedSegAttention").segment(task="prostate")``

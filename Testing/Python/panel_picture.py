@@ -1,4 +1,4 @@
-"""Makes Resources/Screenshots/panel.png: the panel after a real run on the sample CT, drawn outside of Slicer.
+"""Makes Resources/Screenshots/panel.png: the panel empty, during a real run on the sample CT, and after it.
 
 ``python Testing/Python/panel_picture.py OUT.png``. Panel, MRML and result are real; the window around them is the test
 double, whose CTK and MRML widgets look as ``slicer_double/drawing.py`` draws them.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import importlib.resources
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pytest
 from PIL import Image
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtGui, QtWidgets
 
 from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.scene.application import headless_scene
@@ -23,8 +25,8 @@ from MedSegAttentionLib.scene.volumes import add_volume
 from slicer_double.application import install, load_module
 from slicer_double.drawing import dress
 
-WIDTH, SCALE = 500, 2
-"""Of the panel, pixels of the window; pixels of the picture for each of them."""
+WIDTH, SCALE, GAP = 380, 2, 12
+"""Of the panel, pixels of the window; pixels of the picture for each of them; between two states, pixels."""
 TASK, DEVICE = "Abdomen", "CPU"
 
 
@@ -35,19 +37,16 @@ def main() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDSEGATTENTION_CHECKPOINTS", str(output.parent / "none-of-the-user"))
         scene = headless_scene()
-        add_volume(scene, read_volume(Path(str(importlib.resources.files("slicerio") / "data" / "CTChest4.nrrd"))))
         application = install(patch, scene)
         use_font()
-        widget = load_module(patch).MedSegAttentionWidget()
-        widget.setup()
-        try:
-            run(widget.ui, application)
-            dress(widget.parent)
-            lay_out(widget.parent)
-            save(columns(widget.parent, widget.ui.attentionCollapsibleButton), output)
-        finally:
-            widget.cleanup()
-            widget.ui.inputVolumeSelector.setMRMLScene(None)
+        module = load_module(patch)
+        states = [picture_of(module, lambda ui: None)]
+        add_volume(scene, read_volume(Path(str(importlib.resources.files("slicerio") / "data" / "CTChest4.nrrd"))))
+        states.append(picture_of(module, lambda ui: run(ui, application, until=is_half_done)))
+        states.append(picture_of(module, lambda ui: run(ui, application, until=is_over)))
+        if failed := [text for function, text in application.shown if function == "errorDisplay"]:
+            raise RuntimeError(failed[0])
+        save(beside(states), output)
 
 
 def use_font() -> None:
@@ -57,17 +56,43 @@ def use_font() -> None:
     QtWidgets.QApplication.setFont(QtGui.QFont(QtGui.QFontDatabase.applicationFontFamilies(number), 9))
 
 
-def run(ui: Any, application: Any) -> None:
+@contextmanager
+def opened(module: Any) -> Iterator[Any]:
+    """The module's widget, closed at the end."""
+    widget = module.MedSegAttentionWidget()
+    widget.setup()
+    try:
+        yield widget
+    finally:
+        widget.cleanup()
+        widget.ui.inputVolumeSelector.setMRMLScene(None)
+
+
+def picture_of(module: Any, prepare: Callable[[Any], None]) -> QtGui.QImage:
+    """Open the panel, prepare it and draw it as it is then."""
+    with opened(module) as widget:
+        prepare(widget.ui)
+        dress(widget.parent)
+        lay_out(widget.parent)
+        return drawn(widget.parent)
+
+
+def run(ui: Any, application: Any, until: Callable[[Any], bool]) -> None:
     """Choose the task, click Apply, wait."""
     ui.taskComboBox.setCurrentText(TASK)
     ui.deviceComboBox.setCurrentText(DEVICE)
     ui.applyButton.click()
-    while ui.applyButton.text == "Cancel":
+    while not until(ui):
         application.processEvents()
         time.sleep(0.01)
-    ui.batchCollapsibleButton.collapsed = False  # closed at first; here it fills the second column
-    if failed := [text for function, text in application.shown if function == "errorDisplay"]:
-        raise RuntimeError(failed[0])
+
+
+def is_half_done(ui: Any) -> bool:
+    return is_over(ui) or 2 * ui.progressBar.value >= ui.progressBar.maximum > 1
+
+
+def is_over(ui: Any) -> bool:
+    return ui.applyButton.text != "Cancel"
 
 
 def lay_out(panel: QtWidgets.QWidget) -> None:
@@ -78,22 +103,26 @@ def lay_out(panel: QtWidgets.QWidget) -> None:
         QtWidgets.QApplication.processEvents()
 
 
-def columns(panel: QtWidgets.QWidget, second: QtWidgets.QWidget) -> QtGui.QImage:
-    """A laid out panel in two columns: from its top, and from the section ``second`` on."""
+def drawn(panel: QtWidgets.QWidget) -> QtGui.QImage:
+    """A laid out panel."""
     whole = QtGui.QPixmap(panel.size * SCALE)
     whole.setDevicePixelRatio(SCALE)
     panel.render(whole)
-    top = panel.layout().contentsMargins().top()
-    cut = second.mapTo(panel, QtCore.QPoint(0, 0)).y() - top
-    picture = QtGui.QPixmap(2 * WIDTH * SCALE, max(cut, panel.height - cut) * SCALE)
-    picture.setDevicePixelRatio(SCALE)
-    picture.fill(panel.palette.color(QtGui.QPalette.ColorRole.Window))
-    painter = QtGui.QPainter(picture)
-    for column, (first, last) in enumerate(((0, cut), (cut, panel.height))):
-        part = whole.copy(0, first * SCALE, WIDTH * SCALE, (last - first) * SCALE)
-        painter.drawPixmap(column * WIDTH, 0, part)
+    return whole.toImage()
+
+
+def beside(pictures: list[QtGui.QImage]) -> QtGui.QImage:
+    """Pictures side by side, their tops at one height."""
+    width = sum(picture.width() for picture in pictures) + GAP * SCALE * (len(pictures) - 1)
+    whole = QtGui.QImage(width, max(picture.height() for picture in pictures), QtGui.QImage.Format.Format_RGB32)
+    whole.fill(QtGui.QColor("white"))
+    painter, left = QtGui.QPainter(whole), 0
+    for picture in pictures:
+        picture.setDevicePixelRatio(1)
+        painter.drawImage(left, 0, picture)
+        left += picture.width() + GAP * SCALE
     painter.end()
-    return picture.toImage()
+    return whole
 
 
 def save(picture: QtGui.QImage, path: Path) -> None:

@@ -176,7 +176,7 @@ def test_maps_come_and_go_with_the_scene(a_widget, a_scene, a_volume_node, a_res
     a_scene.RemoveNode(shown)
     assert len(entries(ui.attentionMapComboBox)) == 3
     assert not ui.opacitySlider.enabled
-    assert shown not in {observation[0] for observation in a_widget.panel._sections[1]._watched}
+    assert shown not in {observation[0] for observation in a_widget.panel._attention._watched}
     a_scene.Clear(False)
     assert entries(ui.attentionMapComboBox) == []
 
@@ -185,7 +185,7 @@ def test_nothing_is_observed_or_changed_once_the_panel_is_closed(a_widget, a_sce
     ui, view = a_widget.ui, slice_views(a_scene)[0]
     assert view.HasObserver("ModifiedEvent")
     a_widget.cleanup()
-    assert a_widget.panel._sections[1]._watched == {}
+    assert a_widget.panel._attention._watched == {}
     before = picture(a_scene)
     ui.opacitySlider.enabled = True
     ui.opacitySlider.value = 1.0

@@ -274,7 +274,7 @@ def test_apply_runs_a_real_network(a_module, a_scene, an_application, a_real_che
     widget.setup()
     try:
         widget.ui.applyButton.click()
-        while widget.panel._run:
+        while widget.panel.run.handle:
             an_application.processEvents()
             time.sleep(0.02)
         ((function, text),) = an_application.shown

@@ -211,7 +211,7 @@ def test_a_closed_panel_computes_nothing(a_widget, a_runner, a_crosshair):
     a_widget.ui.rowAtCrosshairButton.enabled = True
     a_widget.ui.rowAtCrosshairButton.click()
     assert a_runner.calls == []
-    assert a_widget.panel._sections[2]._watched == {}
+    assert a_widget.panel._neighbours._watched == {}
 
 
 @pytest.mark.parametrize("missing", ["packages", "licence"])

@@ -85,7 +85,7 @@ def test_progress_is_shown_and_nothing_else_can_be_started(a_widget, an_applicat
     ui, seen = a_widget.ui, []
     ui.batchOutputPathLineEdit.currentPath = str(tmp_path)
     an_application.during_events = lambda: seen.append(
-        (ui.batchProgressBar.value, ui.batchButton.text, ui.applyButton.enabled, ui.inputsCollapsibleButton.enabled)
+        (ui.batchProgressBar.value, ui.batchButton.text, ui.applyButton.enabled, ui.inputsWidget.enabled)
     )
     ui.batchButton.click()
     assert list(dict.fromkeys(item[0] for item in seen)) == [0, *(100 * n // 9 for n in range(1, 10))]

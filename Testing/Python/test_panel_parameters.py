@@ -91,6 +91,25 @@ def test_checkpoints_are_those_of_the_task(open_module, a_volume_node):
     assert parameters.checkpoint == ""
 
 
+def test_how_good_a_checkpoint_is_stands_below_it_and_its_card_is_a_click_away(
+    open_module, a_module, a_volume_node, monkeypatch
+):
+    measured = {"seen": {"dice": 0.99, "cases": 30, "learned_from": True}, "new": {"dice": 0.8765, "cases": 7}}
+    cards = [replace(a_card(f"abdomen-{name}-x", "abdomen"), modality=name.upper()) for name in ("ct", "mr")]
+    cards[0] = replace(cards[0], metrics=measured)
+    monkeypatch.setattr("MedSegAttentionLib.logic.checkpoints.list_checkpoints", lambda: cards)
+    ui = open_module().ui
+    ui.taskComboBox.setCurrentIndex(3)
+    assert ui.modelSummaryLabel.text == "CT: Dice 0.88 on 7 new cases\nMR: not measured"
+    ui.checkpointComboBox.setCurrentIndex(1)
+    assert ui.modelSummaryLabel.text == "Dice 0.88 on 7 new cases"
+    assert ui.modelCardWidget.isHidden()
+    ui.modelCardButton.click()
+    assert not ui.modelCardWidget.isHidden()
+    ui.modelCardButton.click()
+    assert ui.modelCardWidget.isHidden()
+
+
 def test_a_task_without_a_checkpoint_says_so(open_module, a_volume_node):
     ui = open_module().ui
     ui.taskComboBox.setCurrentIndex(1)

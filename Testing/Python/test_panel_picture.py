@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PySide6 import QtWidgets
 
-from panel_picture import SCALE, WIDTH, columns, lay_out, use_font
+from panel_picture import GAP, SCALE, WIDTH, beside, drawn, lay_out, use_font
 from slicer_double.drawing import LOOKS, dress
 from slicer_double.widgets import STAND_INS
 
@@ -22,6 +22,11 @@ def a_finished_panel(a_volume_node, open_module):
     return widget
 
 
+def open_sections(panel):
+    for section in panel.findChildren(STAND_INS["ctkCollapsibleButton"]):
+        section.collapsed = False
+
+
 def shown(panel, kind):
     return [widget for widget in panel.findChildren(kind) if widget.isVisibleTo(panel)]
 
@@ -34,13 +39,14 @@ def is_blank(widget):
 
 def test_no_widget_is_blank_in_the_picture(a_finished_panel):
     panel = a_finished_panel.parent
+    open_sections(panel)
     lay_out(panel)
     sliders = shown(panel, STAND_INS["ctkSliderWidget"])
     assert all(map(is_blank, sliders))
     dress(panel)
     lay_out(panel)
     stand_ins = [widget for name in LOOKS for widget in shown(panel, STAND_INS[name])]
-    assert {type(widget).__name__ for widget in stand_ins} == set(LOOKS) - {"ctkPathLineEdit"}  # in a closed section
+    assert {type(widget).__name__ for widget in stand_ins} == set(LOOKS)
     assert not any(map(is_blank, stand_ins))
 
 
@@ -60,14 +66,18 @@ def test_the_drawn_widgets_say_what_the_stand_ins_hold(a_finished_panel):
     assert path.currentText() == "/results"
 
 
-def test_no_text_is_cut_off_and_both_columns_are_whole(a_finished_panel):
+@pytest.mark.parametrize("whole", [False, True], ids=["as it opens", "every section open"])
+def test_no_text_is_cut_off(a_finished_panel, whole):
     panel, ui = a_finished_panel.parent, a_finished_panel.ui
+    if whole:
+        open_sections(panel)
+        ui.modelCardButton.click()
     dress(panel)
     lay_out(panel)
     assert panel.width == WIDTH  # else something needs more
     kinds = (QtWidgets.QLabel, QtWidgets.QPushButton, QtWidgets.QCheckBox)
     texts = [widget for kind in kinds for widget in shown(panel, kind)]
-    assert len(texts) > 20
+    assert len(texts) > (40 if whole else 10)
     for widget in texts:
         needed = widget.heightForWidth(widget.width) if widget.hasHeightForWidth() else widget.sizeHint.height()
         assert needed <= widget.height, widget.text
@@ -75,6 +85,34 @@ def test_no_text_is_cut_off_and_both_columns_are_whole(a_finished_panel):
             assert widget.sizeHint.width() <= widget.width, widget.text
     assert ui.segmentsTable.verticalScrollBar().maximum() == 0
     assert ui.segmentsTable.horizontalScrollBar().maximum() == 0
-    picture = columns(panel, ui.attentionCollapsibleButton)
-    assert picture.width() == 2 * WIDTH * SCALE
-    assert panel.height * SCALE / 2 < picture.height() < panel.height * SCALE
+
+
+def test_states_stand_side_by_side(a_finished_panel):
+    panel = a_finished_panel.parent
+    lay_out(panel)
+    one = drawn(panel)
+    both = beside([one, one])
+    assert (both.width(), both.height()) == ((2 * panel.width + GAP) * SCALE, panel.height * SCALE)
+    assert both.copy(one.width() + GAP * SCALE, 0, one.width(), one.height()).pixel(20, 20) == both.pixel(20, 20)
+
+
+def test_what_is_needed_first_is_above_all_else_and_the_rest_is_closed(a_finished_panel):
+    panel, ui = a_finished_panel.parent, a_finished_panel.ui
+    dress(panel)
+    lay_out(panel)
+    order = (
+        ui.inputVolumeSelector,
+        ui.taskComboBox,
+        ui.applyButton,
+        ui.resultsCollapsibleButton,
+        ui.attentionCollapsibleButton,
+        ui.optionsCollapsibleButton,
+        ui.batchCollapsibleButton,
+        ui.checkpointsCollapsibleButton,
+        ui.selfCheckCollapsibleButton,
+    )
+    heights = [widget.mapTo(panel, widget.rect.topLeft()).y() for widget in order]
+    assert heights == sorted(heights)
+    assert [section.collapsed for section in order[3:]] == [False, False, True, True, True, True]
+    assert ui.applyButton.height >= 40
+    assert heights[2] + ui.applyButton.height <= 220  # in sight without scrolling, on any screen

@@ -39,7 +39,7 @@ def a_slow_run(a_widget, a_runner, monkeypatch):
     monkeypatch.setattr("qt.QTimer.singleShot", lambda *_: None)
     a_runner.slices_per_poll = 1
     a_widget.ui.applyButton.click()
-    return a_widget.panel._run
+    return a_widget.panel.run.handle
 
 
 def poll_until(run, finished):
@@ -70,7 +70,7 @@ def test_apply_writes_segmentation_and_overlays(a_widget, a_scene, a_runner, a_v
     assert warnings == a_runner.result.provenance["warnings"] != []
     assert an_application.shown == []
     assert (ui.applyButton.text, ui.applyButton.enabled) == ("Apply", True)
-    assert ui.inputsCollapsibleButton.enabled
+    assert ui.inputsWidget.enabled
 
 
 def test_two_runs_are_told_apart_and_the_earlier_one_is_hidden(a_widget, a_scene):
@@ -98,7 +98,7 @@ def test_flips_reach_the_run(a_widget, a_runner):
 
 def test_progress_is_shown_while_slices_come(a_widget, a_slow_run):
     ui, seen = a_widget.ui, []
-    assert (ui.applyButton.text, ui.inputsCollapsibleButton.enabled) == ("Cancel", False)
+    assert (ui.applyButton.text, ui.inputsWidget.enabled) == ("Cancel", False)
     while a_slow_run.isRunning:
         seen.append((ui.progressBar.value, ui.progressBar.maximum, ui.statusLabel.text, ui.progressBar.isHidden()))
         a_slow_run.poll()
@@ -111,8 +111,8 @@ def test_progress_is_shown_while_slices_come(a_widget, a_slow_run):
 def test_the_event_loop_alone_brings_a_run_to_its_end(a_widget, a_runner, a_scene, an_application):
     a_runner.slices_per_poll = 4
     a_widget.ui.applyButton.click()
-    assert a_widget.panel._run.isRunning
-    while a_widget.panel._run:
+    assert a_widget.panel.run.handle.isRunning
+    while a_widget.panel.run.handle:
         an_application.processEvents()
         time.sleep(0.01)
     assert a_widget.ui.statusLabel.text.startswith("Finished: ")
@@ -299,7 +299,7 @@ def test_fifty_runs_leave_no_observer_and_no_handle(a_widget, a_scene, a_runner)
         a_runner.slices_per_poll = 3
         a_runner.errors = [RuntimeError("bad luck")] if n % 5 == 0 else []
         a_widget.ui.applyButton.click()
-        if run := a_widget.panel._run:
+        if run := a_widget.panel.run.handle:
             assert str(a_scene).count("Command:") > observers  # so that the count below can tell
             handles.append(weakref.ref(run))
             run.cancel() if n % 5 == 1 else poll_to_the_end(run)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import slicer
 import vtk
+from PySide6 import QtCore
 
 from conftest import some_labels
 from MedSegAttentionLib.data.volume import VolumeImage
@@ -27,9 +31,20 @@ def a_widget(a_volume_node, open_module):
     return widget
 
 
+EYE, NAME, SIZE, SLICES, QUALITY, MARK = range(6)
+
+
 def table(ui) -> list[list[str]]:
     items = ui.segmentsTable
-    return [[items.item(row, column).text() for column in range(3)] for row in range(items.rowCount)]
+    return [[items.item(row, column).text() for column in (NAME, SIZE, SLICES)] for row in range(items.rowCount)]
+
+
+def wait_for_surfaces(widget, application):
+    end = time.monotonic() + 60
+    while widget.panel._results._surfaces is not None:
+        assert time.monotonic() < end
+        application.processEvents()
+        time.sleep(0.01)
 
 
 def observed(widget) -> set:
@@ -38,7 +53,7 @@ def observed(widget) -> set:
 
 
 def header(ui) -> list[str]:
-    return [ui.segmentsTable.horizontalHeaderItem(column).text() for column in range(3)]
+    return [ui.segmentsTable.horizontalHeaderItem(column).text() for column in (NAME, SIZE, SLICES)]
 
 
 def liver() -> int:
@@ -48,7 +63,7 @@ def liver() -> int:
 def test_a_run_shows_its_result(a_widget, a_scene):
     ui, (node,) = a_widget.ui, nodes_of(a_scene, "vtkMRMLSegmentationNode")
     assert ui.resultSelector.currentNode() is node
-    assert header(ui) == ["Segment", "Volume (mL)", "Slices"]
+    assert header(ui) == ["Segment", "mL", "Slices"]
     assert table(ui) == [
         ["liver", f"{liver() / 1000:.3f}", "3 of 9"],
         ["left kidney", "0.063", "3 of 9"],
@@ -56,13 +71,98 @@ def test_a_run_shows_its_result(a_widget, a_scene):
         ["spleen", "not found", "0"],
     ]
     assert ui.resultNotesLabel.text == 'a "quoted": text; with | and ü'
-    swatch = ui.segmentsTable.item(0, 0).data(1)  # the decoration
+    swatch = ui.segmentsTable.item(0, NAME).data(1)  # the decoration
     assert (swatch.red(), swatch.green(), swatch.blue()) == (221, 130, 101)
-    assert ui.segmentsTable.item(3, 0).data(1) is None
+    assert ui.segmentsTable.item(3, NAME).data(1) is None
 
 
-def test_nothing_can_be_typed_into_the_table(a_widget):
-    assert a_widget.ui.segmentsTable.editTriggers == 0
+def test_names_alone_can_be_typed_and_an_empty_one_changes_nothing(a_widget, a_scene, an_application):
+    ui, (node,) = a_widget.ui, nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    assert ui.segmentsTable.editTriggers == 2  # a double click
+    flags = [ui.segmentsTable.item(0, column).flags() for column in range(6)]
+    assert [bool(flag & QtCore.Qt.ItemIsEditable) for flag in flags] == [False, True, False, False, False, False]
+    assert not ui.segmentsTable.item(3, NAME).flags() & QtCore.Qt.ItemIsEditable  # not found: nothing to rename
+    for typed, name in (("left lobe", "left lobe"), ("  ", "left lobe")):
+        ui.segmentsTable.item(0, NAME).setText(typed)
+        an_application.processEvents()
+        assert node.GetSegmentation().GetSegment("liver").GetName() == name
+        assert table(ui)[0][0] == name
+
+
+def test_the_box_of_a_segment_hides_it_in_the_views_and_follows_them(a_widget, a_scene):
+    ui, (node,) = a_widget.ui, nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    display, box = node.GetDisplayNode(), ui.segmentsTable.item(1, EYE)
+    assert box.checkState() == QtCore.Qt.Checked
+    box.setCheckState(QtCore.Qt.Unchecked)
+    assert [display.GetSegmentVisibility(name) for name in ("liver", "left kidney")] == [True, False]
+    display.SetSegmentVisibility("left kidney", True)  # as Slicer's own modules do
+    assert ui.segmentsTable.item(1, EYE).checkState() == QtCore.Qt.Checked
+    display.SetVisibility(False)
+    assert ui.segmentsTable.item(0, EYE).checkState() == QtCore.Qt.Unchecked
+
+
+def test_a_click_shows_the_slice_where_the_segment_is_largest(a_widget, a_scene, a_volume_node, a_runner):
+    labels = some_labels()
+    labels[2, 2:16, 3:20] = 1  # by far the most of the liver
+    write_segmentation(a_scene, replace(a_runner.result, labels=labels), a_volume_node)
+    node = nodes_of(a_scene, "vtkMRMLSegmentationNode")[-1]
+    a_widget.ui.resultSelector.setCurrentNode(node)
+    a_widget.ui.segmentsTable.cellClicked.emit(0, NAME)
+    to_ras = vtk.vtkMatrix4x4()
+    a_volume_node.GetIJKToRASMatrix(to_ras)
+    assert a_scene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceOffset() == pytest.approx(
+        to_ras.MultiplyPoint((0, 0, 2, 1))[2]
+    )
+    a_widget.ui.segmentsTable.cellClicked.emit(3, NAME)  # the spleen was not found: nowhere to go
+
+
+def test_the_quality_that_is_to_be_expected_has_a_column_once_it_is_known(
+    open_module, a_scene, a_volume_node, a_result
+):
+    ui = open_module().ui
+    told = a_result.provenance | {"expected": {"liver": {"dice": 0.874, "interval": [0.8, 0.92]}}}
+    first = write_segmentation(a_scene, a_result, a_volume_node)
+    second = write_segmentation(a_scene, replace(a_result, provenance=told), a_volume_node)
+    ui.resultSelector.setCurrentNode(first)
+    assert ui.segmentsTable.isColumnHidden(QUALITY)
+    ui.resultSelector.setCurrentNode(second)
+    assert not ui.segmentsTable.isColumnHidden(QUALITY)
+    assert ui.segmentsTable.item(0, QUALITY).text() == "0.87"
+    assert "between 0.80 and 0.92" in ui.segmentsTable.item(0, QUALITY).toolTip()
+    assert ui.segmentsTable.item(1, QUALITY).text() == ""
+
+
+def test_the_table_goes_to_the_clipboard_and_to_a_file(a_widget, an_application, tmp_path):
+    ui, path = a_widget.ui, tmp_path / "sizes.csv"
+    ui.copyTableButton.click()
+    first, liver_row, *_rest = an_application.clipboard().text().split("\n")
+    assert first.split("\t")[:4] == ["segment", "size", "unit", "slices"]
+    assert liver_row.split("\t")[:5] == ["liver", f"{liver() / 1000:g}", "mL", "3", "9"]
+    an_application.chosen = [str(path)]
+    ui.exportButton.click()
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[1][:5] == ["liver", f"{liver() / 1000:g}", "mL", "3", "9"]
+    assert rows[4][0::6] == ["spleen", "not found"]
+    assert ui.statusLabel.text == f"Wrote {path}"
+
+
+@pytest.mark.parametrize("name", ["a.seg.nrrd", "a.nii.gz", "a.png"])
+def test_export_writes_what_the_ending_says(a_widget, an_application, tmp_path, name):
+    an_application.chosen = [str(tmp_path / name)]
+    a_widget.ui.exportButton.click()
+    assert (tmp_path / name).stat().st_size > 0
+    assert a_widget.ui.statusLabel.text.startswith("Wrote ")
+
+
+def test_an_export_that_cannot_be_says_why_and_a_closed_dialog_nothing(a_widget, an_application, tmp_path):
+    before = a_widget.ui.statusLabel.text
+    an_application.chosen = ["", str(tmp_path / "a.docx")]
+    a_widget.ui.exportButton.click()
+    assert (a_widget.ui.statusLabel.text, an_application.shown) == (before, [])
+    a_widget.ui.exportButton.click()
+    ((function, text),) = an_application.shown
+    assert (function, "expected .seg.nrrd" in text, a_widget.ui.statusLabel.text) == ("errorDisplay", True, text)
 
 
 def test_only_segmentations_of_this_module_are_offered(a_widget, a_scene):
@@ -84,21 +184,53 @@ def test_edits_are_counted_at_once(a_widget, a_scene, a_volume_node):
     assert a_widget.ui.resultNotesLabel.text.startswith("Sizes are those after the linear transform.")
 
 
-def test_a_surface_comes_and_goes(a_widget, a_scene):
+def test_a_surface_comes_and_goes(a_widget, a_scene, an_application):
     (node,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
     button = a_widget.ui.show3DButton
     assert (button.enabled, button.checked) == (True, False)
     button.click()
+    assert (button.text, button.enabled) == ("Making...", False)
+    wait_for_surfaces(a_widget, an_application)
+    assert (button.text, button.enabled, button.checked) == ("Show 3D", True, True)
     assert is_surface_shown(node)
     node.RemoveClosedSurfaceRepresentation()  # as Slicer's own module does
     assert not button.checked
     button.click()
+    wait_for_surfaces(a_widget, an_application)
     node.GetDisplayNode().SetVisibility3D(False)
     assert not button.checked
     button.click()
+    wait_for_surfaces(a_widget, an_application)
     assert is_surface_shown(node)
     button.click()
     assert not is_surface_shown(node)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_after_a_run_surfaces_come_by_themselves_where_a_3d_view_is_seen(a_widget, a_scene, an_application, seen):
+    a_scene.AddNewNodeByClass("vtkMRMLViewNode").SetMappedInLayout(seen)
+    a_widget.ui.applyButton.click()
+    wait_for_surfaces(a_widget, an_application)
+    assert is_surface_shown(nodes_of(a_scene, "vtkMRMLSegmentationNode")[-1]) is seen
+
+
+@pytest.mark.parametrize("end", ["edited", "removed", "closed"])
+def test_a_result_that_changes_meanwhile_gets_no_surface(a_widget, a_scene, an_application, end):
+    (node,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    a_widget.ui.show3DButton.click()
+    if end == "edited":
+        labels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, "liver")
+        labels[0, 0, 0] = 1
+        node.GetSegmentation().GetSegment("liver").GetRepresentation("Binary labelmap").Modified()
+    elif end == "removed":
+        a_scene.RemoveNode(node)
+    else:
+        folder = a_widget.panel._results._surfaces._folder
+        assert folder.exists()
+        a_widget.cleanup()
+        assert not folder.exists()
+    wait_for_surfaces(a_widget, an_application)
+    assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
 
 
 def test_a_photograph_has_pixels_and_no_surface(open_module, a_scene, a_result):
@@ -108,7 +240,7 @@ def test_a_photograph_has_pixels_and_no_surface(open_module, a_scene, a_result):
     node = write_segmentation(a_scene, result, volume_node)
     widget = open_module()
     widget.ui.resultSelector.setCurrentNode(node)
-    assert header(widget.ui)[1] == "Area (pixels)"
+    assert header(widget.ui)[1] == "Pixels"
     assert table(widget.ui)[0] == ["liver", "56", "1 of 1"]
     assert not widget.ui.show3DButton.enabled
     assert widget.ui.resultNotesLabel.text.startswith("The image has no spacing in millimetres")
@@ -121,9 +253,10 @@ def test_a_cancelled_run_says_which_slices_it_has(open_module, a_scene, a_volume
     assert widget.ui.resultNotesLabel.text.startswith("The run was cancelled: slices 3 to 7 alone are segmented.")
 
 
-def test_a_segmentation_without_label_map_says_why_nothing_is_counted(a_widget, a_scene):
+def test_a_segmentation_without_label_map_says_why_nothing_is_counted(a_widget, a_scene, an_application):
     (node,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
     a_widget.ui.show3DButton.click()
+    wait_for_surfaces(a_widget, an_application)
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     node.RemoveBinaryLabelmapRepresentation()
     a_widget.exit()
@@ -138,7 +271,8 @@ def test_a_result_that_leaves_the_scene_leaves_the_panel(a_widget, a_scene, how)
     segmentation = node.GetSegmentation()
     a_scene.RemoveNode(node) if how == "removed" else a_scene.Clear(False)
     ui = a_widget.ui
-    assert (ui.resultSelector.currentNode(), table(ui), ui.resultNotesLabel.text) == (None, [], "")
+    assert (ui.resultSelector.currentNode(), table(ui)) == (None, [])
+    assert ui.resultNotesLabel.text == "Nothing is segmented yet."
     assert not ui.show3DButton.enabled
     assert segmentation not in observed(a_widget)
     ui.show3DButton.click()
@@ -187,6 +321,9 @@ def test_an_organ_that_the_border_cuts_is_marked_and_told(open_module, a_scene, 
     ui.resultSelector.setCurrentNode(node)
     assert table(ui)[0][1] == f"≥ {liver() / 1000:.3f}"
     assert not table(ui)[1][1].startswith("≥")
+    marks = [ui.segmentsTable.item(row, MARK).text() for row in range(2)]
+    assert (marks, ui.segmentsTable.isColumnHidden(MARK)) == (["⚠", ""], False)
+    assert ui.segmentsTable.item(0, MARK).toolTip() == text
     assert f"liver {text}" in ui.resultNotesLabel.text
 
 
@@ -206,7 +343,7 @@ def test_every_row_is_in_sight_and_nothing_grows(a_widget, an_application):
 
 
 def test_an_empty_table_has_its_headings(open_module):
-    assert header(open_module().ui) == ["Segment", "Volume (mL)", "Slices"]
+    assert header(open_module().ui) == ["Segment", "mL", "Slices"]
 
 
 def test_a_closed_scene_leaves_no_word_of_its_runs(a_widget, a_scene):

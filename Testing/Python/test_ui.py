@@ -51,7 +51,7 @@ def test_sliders_keep_their_own_number_of_decimals():
     # By default the last one with decimals of its own gives them to all beside it.
     sharing = [item for item in sliders if property_text(item, "synchronizeSiblings") is None]
     assert len(sliders) > 1
-    assert len({property_text(item, "decimals") for item in sharing}) == 1
+    assert len({property_text(item, "decimals") for item in sharing}) <= 1
 
 
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.findtext("class"))

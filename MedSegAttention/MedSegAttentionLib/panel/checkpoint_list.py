@@ -10,14 +10,14 @@ from slicer.i18n import tr as _
 
 from ..data.card import Card, default_checkpoints
 from ..data.errors import MedSegAttentionError
-from .model_card import cardsHtml
+from .model_card import cardsHtml, summaryText
 
 AUTOMATIC = ""
 """Data of the entry that lets task and volume decide."""
 
 
 class CheckpointList:
-    """Fills ``checkpointComboBox`` and ``modelCardBrowser``, and offers ``testTimeFlipsCheckBox`` where it can be used.
+    """Fills ``checkpointComboBox``, the line below it and the card, and offers ``testTimeFlipsCheckBox`` where it fits.
 
     The combo box cannot be bound by Slicer's ``SlicerParameterName``, which knows lists of fixed entries alone.
     """
@@ -31,7 +31,8 @@ class CheckpointList:
             expectedTime: says how long the volume would take with a checkpoint.
         """
         self._comboBox, self._browser = ui.checkpointComboBox, ui.modelCardBrowser
-        self._flipsCheckBox = ui.testTimeFlipsCheckBox
+        self._summary, self._flipsCheckBox = ui.modelSummaryLabel, ui.testTimeFlipsCheckBox
+        self._cardButton, self._cardWidget = ui.modelCardButton, ui.modelCardWidget
         self._cards: dict[str, Card] = {}
         self._listed: list[Card] | None = None
         self._task = ""
@@ -39,10 +40,13 @@ class CheckpointList:
         self._problem = ""
         self._onChosen, self._expectedTime = onChosen, expectedTime
         self._comboBox.connect("currentIndexChanged(int)", self._onIndexChanged)
+        self._cardButton.connect("toggled(bool)", self._onCardButton)
+        self._cardWidget.visible = False
 
     def close(self) -> None:
-        """Stop listening to the combo box."""
+        """Stop listening to the widgets."""
         self._comboBox.disconnect("currentIndexChanged(int)", self._onIndexChanged)
+        self._cardButton.disconnect("toggled(bool)", self._onCardButton)
 
     def load(self, listCheckpoints: Callable[[], list[Card]]) -> None:
         """Read which checkpoints are installed."""
@@ -96,6 +100,7 @@ class CheckpointList:
         if html != self._html:  # so that it does not jump to its top while it is read
             self._browser.setHtml(html)
             self._html = html
+        self._summary.text = self._problem or summaryText(self.candidates())
 
     def _offerFlips(self) -> None:
         candidates = self.candidates()
@@ -110,6 +115,9 @@ class CheckpointList:
             if allowed
             else _("Not with this checkpoint: it was not trained on mirror images.")
         )
+
+    def _onCardButton(self, shown: bool) -> None:
+        self._cardWidget.visible = shown
 
     def _onIndexChanged(self, index: int) -> None:
         self._onChosen(self._comboBox.itemData(index) or AUTOMATIC)

@@ -46,6 +46,23 @@ def cardsHtml(cards: list[tuple[Card, str]]) -> str:
     return first + "<hr>".join(cardHtml(card, time) for card, time in cards)
 
 
+def summaryText(cards: list[Card]) -> str:
+    """How well the checkpoints that may run were measured on images they were not trained on, a line each."""
+    lines = []
+    for card in cards:
+        name = f"{_modality(card)}: " if len(cards) > 1 else ""
+        lines.append(name + (_summary(card) or _("not measured")))
+    return "\n".join(lines)
+
+
+def _summary(card: Card) -> str:
+    for figures in card.metrics.values():
+        if isinstance(figures, dict) and "dice" in figures and not figures.get("learned_from"):
+            cases = figures.get("cases", "?")
+            return _("Dice {dice} on {cases} new cases").format(dice=_number(figures["dice"], 2), cases=cases)
+    return ""
+
+
 def _section(title: str, items: list[str], without: str = "") -> str:
     """A heading and a list; ``items`` are HTML already, ``without`` stands there where there are none."""
     shown = items or [escape(without or _("Nothing is stated."))]

@@ -1,46 +1,73 @@
-"""The results section: how large each segment is, what was not found, the surface in 3D, the warnings of the run."""
+"""The results section: how large each segment is, what was not found, 3-D, files, the warnings of the run."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..data.case import file_names
 from ..data.errors import MedSegAttentionError
 from ..scene.measure import SegmentationMeasure, measure
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, PARTIAL_ATTRIBUTE, provenance_of
 from ..scene.segmentation import is_surface_shown, show_surface
+from ..scene.surfaces import is_3d_seen
 from .section import Section, silent
+from .segments_table import SegmentsTable
 
-MOST_ROWS, LEAST_ROW = 14, 24
+logger = logging.getLogger(__name__)
+
+POLL_MILLISECONDS = 50
 
 
 class ResultsSection(Section):
     """Connects the widgets of ``Results.ui`` with the segmentation that parameter ``result`` names."""
 
-    def __init__(self, ui: Any) -> None:
-        """Args: ui: the widgets by name."""
+    def __init__(self, ui: Any, logic: Any, setStatus: Callable[[str], None]) -> None:
+        """Args: ui: the widgets by name; logic: a ``MedSegAttentionLogic``; setStatus: shows a line."""
         super().__init__(ui)
+        self._logic, self._setStatus = logic, setStatus
         self._filledFor: Any = None
+        self._surfaces: Any = None  # being made
         ui.resultSelector.addAttribute("vtkMRMLSegmentationNode", CHECKPOINT_ATTRIBUTE)
-        ui.segmentsTable.verticalHeader().setVisible(False)
-        ui.segmentsTable.horizontalHeader().setStretchLastSection(True)
-        self._setHeader("mL")
+        self.table = SegmentsTable(ui, self._connect)
         self._connect(ui.show3DButton, "toggled(bool)", self._onShow3D)
+        self._connect(ui.exportButton, "clicked(bool)", self._onExport)
+        self._connect(ui.copyTableButton, "clicked(bool)", self._onCopy)
 
     def setParameterNode(self, parameters: Any) -> None:
         """Follow this parameter node; segments are counted anew, since they may have been edited meanwhile."""
         self._filledFor = None
         super().setParameterNode(parameters)
 
+    def close(self) -> None:
+        """Let go of everything; the widgets may be gone afterwards."""
+        if self._surfaces:
+            self._surfaces.cancel()
+            self._surfaces = None
+        super().close()
+
+    def showSurfacesIfSeen(self) -> None:
+        """A run has ended: where the layout has a 3-D view, its surfaces are made."""
+        if self._node() is not None and self._ui.show3DButton.enabled and is_3d_seen(slicer.mrmlScene):
+            self._ui.show3DButton.checked = True
+
+    def _node(self) -> Any:
+        return self._parameters.result if self._parameters else None
+
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
-        node = self._parameters.result if self._parameters else None
+        node = self._node()
         if node is None or node is not self._filledFor:
             self._fill(node)
+        else:
+            self.table.showVisibility()
+        making = self._surfaces is not None
         with silent(self._ui.show3DButton):
-            self._ui.show3DButton.checked = node is not None and is_surface_shown(node)
+            self._ui.show3DButton.checked = making or (node is not None and is_surface_shown(node))
         self._watch(*self._observations(node))
 
     def _observations(self, node: Any) -> list[tuple[Any, Any, Any]]:
@@ -66,73 +93,82 @@ class ResultsSection(Section):
 
     def _fill(self, node: Any) -> None:
         """Count the segments of ``node`` and show them; nothing for None."""
-        self._filledFor = node
-        self._ui.segmentsTable.rowCount = 0
-        self._ui.show3DButton.enabled = False
-        self._ui.resultNotesLabel.text = ""
+        self._filledFor, ui = node, self._ui
+        self.table.clear(seen=node is not None)
+        ui.show3DButton.enabled = ui.exportButton.enabled = ui.copyTableButton.enabled = False
+        ui.resultNotesLabel.text = ""
         if node is None:
+            ui.resultNotesLabel.text = _("Nothing is segmented yet.") if self._parameters else ""
             return
         try:
             measured = measure(node)
         except MedSegAttentionError as error:
-            self._ui.resultNotesLabel.text = str(error)
+            ui.resultNotesLabel.text = str(error)
             return
-        self._fillTable(measured)
-        self._ui.show3DButton.enabled = measured.slice_count > 1
-        self._ui.resultNotesLabel.text = "\n".join(_notes(node, measured))
-
-    def _setHeader(self, unit: str) -> None:
-        self._ui.segmentsTable.setHorizontalHeaderLabels([_("Segment"), _sizeHeader(unit), _("Slices")])
-
-    def _fillTable(self, measured: SegmentationMeasure) -> None:
-        table = self._ui.segmentsTable
-        self._setHeader(measured.unit)
-        rows = [
-            (
-                segment.name,
-                segment.colour,
-                ("≥ " if segment.findings else "") + _sizeText(segment.size, measured.unit),
-                _("{number} of {count}").format(number=segment.slices, count=measured.slice_count),
-            )
-            for segment in measured.segments
-            if segment.voxels
-        ]
-        rows += [(name, None, _("not found"), "0") for name in measured.not_found]
-        table.rowCount = len(rows)
-        for row, (name, colour, *texts) in enumerate(rows):
-            item = qt.QTableWidgetItem(name)
-            if colour:
-                item.setData(qt.Qt.DecorationRole, qt.QColor(*colour))
-            table.setItem(row, 0, item)
-            for column, text in enumerate(texts, start=1):
-                table.setItem(row, column, qt.QTableWidgetItem(text))
-        table.resizeColumnsToContents()
-        # All rows in sight, and no height of its own: what grows with its content makes the panel grow without end.
-        rows = [table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS))]
-        height = sum(rows) + max(rows, default=LEAST_ROW) + 2 * table.frameWidth  # the header is no higher than a row
-        table.minimumHeight = height
-        table.maximumHeight = height
+        self.table.fill(node, measured)
+        ui.exportButton.enabled = ui.copyTableButton.enabled = True
+        ui.show3DButton.enabled = measured.slice_count > 1 and self._surfaces is None
+        ui.resultNotesLabel.text = "\n".join(_notes(node, measured))
 
     def _onShow3D(self, shown: bool) -> None:
-        node = self._parameters.result if self._parameters else None
-        if node is not None:
+        node = self._node()
+        if node is None:
+            return
+        if not shown:
+            show_surface(node, False)
+            return
+        try:
+            self._surfaces = self._logic.makeSurfaces(node)
+        except OSError as error:  # no other process can be had: then here, which takes its time
+            logger.warning("surfaces are made in this process: %s", error)
             with slicer.util.WaitCursor():
-                show_surface(node, shown)
+                show_surface(node, True)
+            return
+        self._ui.show3DButton.enabled, self._ui.show3DButton.text = False, _("Making...")
+        qt.QTimer.singleShot(POLL_MILLISECONDS, self._pollSurfaces)
 
+    def _pollSurfaces(self) -> None:
+        if self._surfaces is None:  # closed meanwhile
+            return
+        if self._surfaces.poll():
+            qt.QTimer.singleShot(POLL_MILLISECONDS, self._pollSurfaces)
+            return
+        self._surfaces = None
+        self._ui.show3DButton.enabled, self._ui.show3DButton.text = self._node() is not None, _("Show 3D")
+        self._update()
 
-def _sizeHeader(unit: str) -> str:
-    return {
-        "mL": _("Volume (mL)"),
-        "mm2": _("Area (mm²)"),
-        "pixels": _("Area (pixels)"),
-        "voxels": _("Volume (voxels)"),
-    }[unit]
+    def _onCopy(self, _checked: bool = False) -> None:
+        if (node := self._node()) is not None:
+            slicer.app.clipboard().setText(self._logic.tableText(node))
+            self._setStatus(_("The table is in the clipboard."))
 
+    def _onExport(self, _checked: bool = False) -> None:
+        """Ask for a file, whose ending says what is written."""
+        if (node := self._node()) is None:
+            return
+        kinds = (
+            _("Segmentation (*.seg.nrrd)"),
+            _("NIfTI label map (*.nii.gz)"),
+            _("DICOM SEG (*.dcm)"),
+            _("Report (*.png)"),
+            _("Table (*.csv)"),
+        )
+        name = f"{file_names([node.GetName()])[0]}.seg.nrrd"
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export"), name, ";;".join(kinds))
+        if not path:
+            return
+        try:
+            written = self._logic.exportResult(node, path)
+            self._setStatus(_("Wrote {path}").format(path=", ".join(map(str, written))))
+        except MedSegAttentionError as error:
+            self._fail(str(error))
+        except Exception as error:
+            logger.exception("export failed")
+            self._fail(_("The export failed: {error}").format(error=error))
 
-def _sizeText(size: float, unit: str) -> str:
-    if unit in ("pixels", "voxels"):
-        return f"{size:.0f}"
-    return f"{size:.2f}" if size >= 1 else f"{size:.3f}"
+    def _fail(self, text: str) -> None:
+        self._setStatus(text)
+        slicer.util.errorDisplay(text)
 
 
 def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:

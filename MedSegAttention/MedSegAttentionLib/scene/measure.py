@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
+from ..data.findings import LOWER_BOUND
 from ..data.volume import AXIS_NAMES, PICTURE_SUFFIXES, VolumeImage
 from .arrays import from_vtk, image_array
 from .nodes import ABSENT_ATTRIBUTE, provenance_of, world_from_local
@@ -28,6 +29,8 @@ class SegmentMeasure:
         size: in :attr:`SegmentationMeasure.unit`.
         slices: how many slices hold at least one of its voxels.
         findings: what the run found to say of it, a sentence each.
+        expected_dice: the Dice to expect, in [0, 1]; None where the checkpoint has nothing to tell it from.
+        expected_interval: in which it probably lies.
     """
 
     name: str
@@ -36,6 +39,13 @@ class SegmentMeasure:
     size: float
     slices: int
     findings: tuple[str, ...] = ()
+    expected_dice: float | None = None
+    expected_interval: tuple[float, float] | None = None
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether the border of the image cuts it."""
+        return any(text.endswith(LOWER_BOUND) for text in self.findings)
 
 
 @dataclass(frozen=True)
@@ -128,10 +138,10 @@ class _Counter:
         self.axis, self.slice_count, self.unit, self._voxel_size = 2, 0, "voxels", 1.0
         if labelmap is None or image is None:  # no segment at all
             return
-        matrix = _image_to_world(labelmap)
+        matrix = image_to_world(labelmap)
         # Editing crops a label map to what it holds; the image still knows how many slices there are.
         size = image.GetDimensions()
-        self.axis = self._slice_axis(labelmap)
+        self.axis = slice_axis(self._node, labelmap)
         self.slice_count = size[self.axis]
         in_plane = [axis for axis in range(3) if axis != self.axis]
         single = self.slice_count == 1
@@ -156,8 +166,12 @@ class _Counter:
         voxels = int(of_slices.sum())
         colour = tuple(round(255 * component) for component in segment.GetColor())
         name, slices = segment.GetName(), int(np.count_nonzero(of_slices))
-        findings = tuple(provenance_of(self._node).get("findings", {}).get(name, ()))
-        return SegmentMeasure(name, colour, voxels, voxels * self._voxel_size, slices, findings)
+        provenance = provenance_of(self._node)
+        findings = tuple(provenance.get("findings", {}).get(name, ()))
+        expected = provenance.get("expected", {}).get(name, {})
+        interval = tuple(expected["interval"]) if expected else None
+        size = voxels * self._voxel_size
+        return SegmentMeasure(name, colour, voxels, size, slices, findings, expected.get("dice"), interval)
 
     def _first_labelmap(self) -> slicer.vtkOrientedImageData | None:
         segmentation = self._node.GetSegmentation()
@@ -165,11 +179,13 @@ class _Counter:
             return None
         return segmentation.GetNthSegment(0).GetRepresentation(BINARY_LABELMAP)
 
-    def _slice_axis(self, labelmap: slicer.vtkOrientedImageData) -> int:
-        name = provenance_of(self._node).get("slice_axis")
-        if name in tuple(AXIS_NAMES):
-            return AXIS_NAMES.index(name)
-        return VolumeImage(np.empty((1, 1, 1)), _image_to_world(labelmap)).anatomical_axes.index(2)
+
+def slice_axis(node: slicer.vtkMRMLSegmentationNode, labelmap: slicer.vtkOrientedImageData) -> int:
+    """0, 1 or 2 for i, j or k: the axis that the run was cut along, or else the one closest to head-feet."""
+    name = provenance_of(node).get("slice_axis")
+    if name in tuple(AXIS_NAMES):
+        return AXIS_NAMES.index(name)
+    return VolumeImage(np.empty((1, 1, 1)), image_to_world(labelmap)).anatomical_axes.index(2)
 
 
 def _label_counts(labelmap: slicer.vtkOrientedImageData, axis: int) -> np.ndarray:
@@ -184,7 +200,7 @@ def _label_counts(labelmap: slicer.vtkOrientedImageData, axis: int) -> np.ndarra
     return counts
 
 
-def _image_to_world(labelmap: slicer.vtkOrientedImageData) -> np.ndarray:
+def image_to_world(labelmap: slicer.vtkOrientedImageData) -> np.ndarray:
     """``[4, 4]`` from voxel indices to the segmentation node's own coordinates, mm."""
     matrix = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(matrix)

@@ -96,6 +96,7 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
         "QColor": QtGui.QColor,
         "Qt": QtCore.Qt,
         "QApplication": QtWidgets.QApplication,
+        "QHeaderView": QtWidgets.QHeaderView,
         "QTableWidgetItem": QtWidgets.QTableWidgetItem,
         "QTimer": QTimer,
     }

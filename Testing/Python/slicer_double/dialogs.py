@@ -35,6 +35,10 @@ def outside_world(application: Any) -> dict[str, type]:
             return application.chosen.pop(0)
 
         @staticmethod
+        def getSaveFileName(_parent: Any, _caption: str, _name: str, _kinds: str) -> str:
+            return application.chosen.pop(0)
+
+        @staticmethod
         def getExistingDirectory(_parent: Any, _caption: str) -> str:
             return application.chosen.pop(0)
 

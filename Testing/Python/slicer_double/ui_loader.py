@@ -86,6 +86,13 @@ def _fill(layout: Any, element: ET.Element, parent: Any, widgets: dict[str, Any]
         content = item[0]
         if content.tag == "spacer":
             layout.addStretch()
+        elif content.tag == "layout":
+            inner = getattr(QtWidgets, content.get("class"))()
+            if isinstance(layout, QtWidgets.QFormLayout):
+                layout.setLayout(int(item.get("row")), SPANNING if item.get("colspan") else FORM_ROLES["1"], inner)
+            else:
+                layout.addLayout(inner)
+            _fill(inner, content, parent, widgets)
         elif isinstance(layout, QtWidgets.QFormLayout):
             child = _build(content, parent, widgets)
             role = SPANNING if item.get("colspan") else FORM_ROLES[item.get("column")]
