@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 import threading
@@ -23,16 +22,10 @@ from MedSegAttentionLib.files.reading import read_volume
 from test_study import ARRAY as LONGER
 from test_study import mr
 
+pytest_plugins = ["command_fixtures"]
+
 STUDY = "1.2.826.0.1.99"
 ARRAY = LONGER[:5]
-
-
-@pytest.fixture(autouse=True)
-def log_handlers_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers = root.handlers[:]
-    yield
-    root.handlers[:] = handlers
 
 
 @pytest.fixture
