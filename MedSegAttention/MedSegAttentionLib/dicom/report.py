@@ -20,7 +20,7 @@ EXPECTED = (
 
 
 def report_object(images: SourceImages, result: VolumeResult, segmentation: Any) -> Any:
-    """Volume (or area, where a single slice has none), number of slices and expected Dice of each segment, found or not.
+    """Volume (or area, of a single slice), number of slices and expected Dice of each segment, found or not.
 
     Args:
         images: the source.
