@@ -312,6 +312,7 @@ def test_another_run_gives_the_same_objects_and_other_settings_give_others(writt
             assert dataset[keyword].value == before[keyword].value != axis[name][keyword].value
             uids |= {dataset[keyword].value, axis[name][keyword].value}
     assert len(uids) == 4 * len(again)
+    assert {name: found for name in axis if (found := complaints(tmp_path / "axis" / name))} == {}
     assert all(len(uid) <= 64 for uid in uids)
 
 
@@ -386,6 +387,18 @@ def test_frames_without_a_place_are_refused(checkpoints, tmp_path, capfd):
     change(path, NumberOfFrames=2, PixelData=np.stack([PICTURE, PICTURE]).tobytes())
     assert run_on(path, checkpoints["picture"], tmp_path) == 1
     one_line(capfd.readouterr().err, "2 frames and no place", "without --dicom")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(checkpoints, tmp_path, monkeypatch, capfd):
+    a_study_series(tmp_path / "case", ARRAY, geometry("flipped"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    assert run_on(tmp_path / "case", checkpoints["CT"], tmp_path) == 1
+    one_line(capfd.readouterr().err, "case.seg.dcm' could not be written (No space left on device)")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_batch_writes_objects_and_adds_them_to_results_that_lack_them(checkpoints, tmp_path):

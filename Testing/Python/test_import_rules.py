@@ -222,7 +222,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
 
 def test_networks_checkpoints_and_inference_run_without_slicer():
     script = BLOCKER.format(absent=("slicer", "vtk", "qt", "ctk"))
-    for room in ("networks", "checkpoints", "inference", "runner", "files"):
+    for room in ("networks", "checkpoints", "inference", "runner", "files", "dicom", "archive"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
             name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
             script += f"import MedSegAttentionLib.{name}\n"

@@ -107,6 +107,13 @@ def test_inspect_without_a_task_says_which_tasks_take_a_series(study, capfd):
     assert rows["9"].endswith("by abdomen")
 
 
+def test_inspect_takes_a_file_and_a_zip(study, tmp_path, capfd):
+    archive = shutil.make_archive(str(tmp_path / "export"), "zip", study / "A")
+    for place, count in ((next((study / "A" / "3").iterdir()), 1), (archive, 3)):
+        assert main(["inspect", str(place), "--task", "prostate"]) == 0
+        assert len(capfd.readouterr().out.splitlines()) == 1 + count
+
+
 def test_auto_takes_the_series_that_fits_best_and_says_why(study, run, tmp_path, capfd):
     assert run(study, "--series", "auto") == 0
     out, err = capfd.readouterr()

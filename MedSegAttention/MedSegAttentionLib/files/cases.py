@@ -18,6 +18,8 @@ from .names import is_image, stem_of
 from .reading import read_found, read_volume
 from .study import FoundSeries, find_series
 
+UID = re.compile(r"\b\d+(\.\d+){3,}\b")
+
 
 @dataclass(frozen=True)
 class ImageSource:
@@ -57,10 +59,9 @@ class ImageSource:
         return read_volume(self.path) if self.dicom is None else read_found(self.dicom, self.stem)
 
     def _without_names(self, text: str) -> str:
-        """``text`` with the pseudonym for every quoted name that begins like the path, its folder or its name."""
-        names = {str(self.path), str(self.path.resolve()), str(self.path.parent), self.path.name, stem_of(self.path)}
-        begins = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-        return re.sub(rf"'({begins})[^']*'", f"'{self.stem}'", text)
+        """``text`` with the pseudonym for every quoted path and name of this image, and without UIDs."""
+        names = "|".join(re.escape(name) for name in (self.path.name, stem_of(self.path)))
+        return UID.sub("a UID", re.sub(rf"'([^']*[/\\][^']*|({names})[^']*)'", f"'{self.stem}'", text))
 
 
 def everything_in(path: Path) -> list[ImageSource]:
