@@ -72,7 +72,7 @@ def test_a_run_shows_its_result(a_widget, a_scene):
     ]
     assert ui.resultNotesLabel.text == 'a "quoted": text; with | and ü'
     swatch = ui.segmentsTable.item(0, NAME).data(1)  # the decoration
-    assert (swatch.red(), swatch.green(), swatch.blue()) == (221, 130, 101)
+    assert (swatch.red(), swatch.green(), swatch.blue()) == (140, 66, 94)
     assert ui.segmentsTable.item(3, NAME).data(1) is None
 
 
