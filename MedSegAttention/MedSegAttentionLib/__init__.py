@@ -13,7 +13,8 @@ Rooms, and what each may import:
 * ``checkpoints`` a folder on disk to a verified network and its card      data, networks
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
-* ``output``      files, pictures and pages of what a scene holds         data, scene; Pillow
+* ``dicom``       a result to DICOM objects that refer to the input's      data; pydicom, highdicom
+* ``output``      files, pictures and pages of what a scene holds         data, scene, dicom; Pillow
 * ``runner``      who runs inference: here, in a worker process, on many data, inference, checkpoints; psutil
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
 * ``logic``       what scripts and the panel call                          all but panel and commands; slicer

@@ -47,6 +47,9 @@ def statuses(outcomes) -> list[str]:
     return [outcome.status for outcome in outcomes]
 
 
+NOTHING_SAID = {"expected_dice": None, "expected_dice_interval": None, "findings": []}
+
+
 def test_all_cases_run_in_order_and_say_where_they_are(tmp_path):
     seen = []
     outcomes = run_batch([a_case("a"), a_case("b")], Request(a_run), tmp_path, on_progress=seen.append)
@@ -57,7 +60,7 @@ def test_all_cases_run_in_order_and_say_where_they_are(tmp_path):
     record = read_record(tmp_path, "a")
     assert record["seconds"]["files"] == 0.5
     assert record["files"] == ["a.txt"]
-    assert record["segments"][0] == {"name": "liver", "value": 1, "voxels": 60, "ml": 0.12, "findings": []}
+    assert record["segments"][0] == {"name": "liver", "value": 1, "voxels": 60, "ml": 0.12, **NOTHING_SAID}
 
 
 def test_a_case_that_fails_in_any_way_does_not_stop_the_rest(tmp_path):
@@ -293,7 +296,7 @@ def test_a_volume_has_millilitres_and_a_picture_has_none():
     labels[:, :5] = 1
     left_handed = np.diag([1.0, 2.0, 5.0, 1.0])
     liver, *others = VolumeResult("v", labels, left_handed, CLASSES).found()
-    assert liver == {"name": "liver", "value": 1, "voxels": 100, "ml": 1.0, "findings": []}
+    assert liver == {"name": "liver", "value": 1, "voxels": 100, "ml": 1.0, **NOTHING_SAID}
     assert [(item["voxels"], item["ml"]) for item in others] == [(0, 0.0)] * 3
     assert VolumeResult("v", labels[:1], left_handed, CLASSES).found()[0]["ml"] is None
     for picture in ({"display_window": None}, {"has_scale": False}):

@@ -29,7 +29,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
     "scene": ({"data"}, NUMERICS | SLICER),
-    "output": ({"data", "scene"}, NUMERICS | SLICER | {"PIL"}),
+    "dicom": ({"data"}, NUMERICS | {"pydicom", "highdicom"}),
+    "output": ({"data", "scene", "dicom"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, NUMERICS | {"psutil"}),
     "setup": (
         {"data", "checkpoints"},

@@ -41,6 +41,9 @@ def a_folder(tmp_path: Path) -> Path:
     return write_checkpoint(tmp_path / "checkpoint")
 
 
+GRIDS = {"uncertainty": (64, 64), "stage4": (8, 8), "bottleneck": (4, 4)}
+
+
 @pytest.mark.parametrize("batch_size", [None, 1, 4, 50])
 def test_slices_come_in_order_one_result_each(batch_size, a_folder):
     volume, seen = stairs(), []
@@ -51,9 +54,9 @@ def test_slices_come_in_order_one_result_each(batch_size, a_folder):
     for item in seen:
         np.testing.assert_array_equal(item.labels, volume.array[item.index] > 0.25)
         assert item.labels.dtype == np.uint8
-        assert tuple(item.attention) == MAPS
+        assert tuple(item.attention) == ("uncertainty", *MAPS)
         for name, values in item.attention.items():
-            np.testing.assert_array_equal(values.shape, (8, 8) if "stage4" in name else (4, 4))
+            np.testing.assert_array_equal(values.shape, GRIDS[name.split("_")[-1]])
             assert values.dtype == np.float32
             assert (values >= 0).all()
             assert (values <= 1).all()

@@ -77,13 +77,23 @@ def _check(values: dict[str, Any]) -> None:
 
 
 def _check_fitted(values: dict[str, Any]) -> None:
-    """What was fitted on cases kept aside: the presence score and the temperature."""
+    """What was fitted on cases kept aside: the presence score, the expected Dice, the temperature."""
     if presence := values.get("presence"):
         numbers = [presence["bias"], *presence["weights"].values(), *presence["thresholds"]]
         if not all(isinstance(number, int | float) for number in numbers):
             raise TypeError("presence holds something other than numbers")
         if len(presence["thresholds"]) != len(values["labels"]):
             raise ValueError(f"presence thresholds {presence['thresholds']} are not one for each label")
+    if quality := values.get("quality"):
+        columns = [quality[key] for key in ("confidence", "dice", "low", "high")]
+        numbers = [number for column in columns for number in column]
+        if len({len(column) for column in columns}) != 1 or not all(0 <= number <= 1 for number in numbers):
+            raise ValueError("quality is no table of numbers in [0, 1]")
+        if quality["confidence"] != sorted(quality["confidence"]):
+            raise ValueError(f"quality confidence {quality['confidence']} does not ascend")
+    for name, (low, high) in values.get("sizes", {}).items():
+        if not 0 <= low <= high:
+            raise ValueError(f"sizes of {name} {low} to {high} are none")
     if not 0 < values.get("temperature", 1.0) < float("inf"):
         raise ValueError(f"temperature {values['temperature']} is not positive")
 

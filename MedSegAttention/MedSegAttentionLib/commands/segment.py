@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.catalogue import check_task
 from ..data.case import FileChoice
+from ..data.dicom_source import IDENTIFYING
 from ..data.errors import UsageError
-from ..files.cases import ImageSource, images_in
+from ..files.cases import ImageSource, images_in, pseudonymous
 from ..files.reading import stem_of
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
@@ -63,6 +64,22 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--report", action="store_true", help="also write STEM.report.png, one page to look at")
     parser.add_argument("--scene", action="store_true", help="also write STEM.mrb, a scene that Slicer opens")
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="also write STEM.seg.dcm, STEM.sr.dcm (measurements) and STEM.MAP.dcm; the image must come from DICOM",
+    )
+    parser.add_argument(
+        "--dicom-seg",
+        choices=("binary", "labelmap"),
+        help="kind of STEM.seg.dcm: bits for each segment (binary, the default), or label values, which newer readers "
+        "know; means --dicom",
+    )
+    parser.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="leave out of file names, STEM.json and summary.csv what tells whose images they are",
+    )
     parser.add_argument("--force", action="store_true", help="run although the image is not what the checkpoint takes")
     parser.add_argument(
         "--overwrite",
@@ -88,9 +105,15 @@ def run_command(arguments: argparse.Namespace) -> int:
         check_task(arguments.task)
     elif arguments.checkpoint is None:
         raise UsageError("neither --task nor --checkpoint was given; expected one of them; see checkpoints list.")
+    if arguments.anonymous:
+        logger.info("left out as identifying: names of images, %s", ", ".join(IDENTIFYING))
     inputs = images_in(arguments.input)
-    also = {"nifti": arguments.nifti, "report": arguments.report, "scene_file": arguments.scene}
-    choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, **also}
+    dicom = arguments.dicom_seg or ("binary" if arguments.dicom else "")
+    files = FileChoice(arguments.nifti, arguments.report, arguments.scene, dicom)
+    if dicom and arguments.anonymous:
+        raise UsageError("--dicom writes the patient into its objects, as the standard asks; leave out --anonymous.")
+    choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, "files": files}
+    choice["anonymous"] = arguments.anonymous
     if inputs is None:
         _report(segment_file(arguments.input, arguments.output, overwrite=arguments.overwrite, **choice))
         return 0
@@ -106,9 +129,8 @@ def segment_file(
     task: str | None = None,
     checkpoint: str | Path | None = None,
     settings: RunSettings = RunSettings(),  # noqa: B008 - frozen
-    nifti: bool = False,
-    report: bool = False,
-    scene_file: bool = False,
+    files: FileChoice = FileChoice(),  # noqa: B008 - frozen
+    anonymous: bool = False,
     overwrite: bool = False,
 ) -> Written:
     """Segment one file or DICOM series and write STEM.seg.nrrd, STEM.MAP.nrrd, STEM.png and STEM.json.
@@ -119,9 +141,8 @@ def segment_file(
         task: see :func:`~..runner.in_process.run`.
         checkpoint: likewise.
         settings: likewise.
-        nifti: also write STEM.nii.gz.
-        report: also write STEM.report.png.
-        scene_file: also write STEM.mrb.
+        files: what to write besides.
+        anonymous: leave out what tells whose image it is; see :func:`~..files.cases.pseudonymous`.
         overwrite: replace a result for another image or task that is there under the same name.
 
     Raises:
@@ -129,10 +150,11 @@ def segment_file(
     """
     begin = perf_counter()
     image, output = ImageSource(Path(source), stem_of(Path(source))), Path(output)
+    image = pseudonymous([image])[0] if anonymous else image
     volume = image.read()
     seconds = {"read": perf_counter() - begin}
-    case = image_case(image.name, image.stem, lambda: volume, FileChoice(nifti, report, scene_file))
-    request = Request(_run, task, checkpoint, settings)
+    case = image_case(image.name, image.stem, lambda: volume, files)
+    request = Request(_run, task, checkpoint, settings, anonymous)
     request.check(case.read())
     if not overwrite:
         earlier_record(case, request, output)
@@ -154,9 +176,9 @@ def _run(*arguments: Any, **options: Any) -> VolumeResult:
 def _segment_folder(
     inputs: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
 ) -> int:
-    files = FileChoice(choice["nifti"], choice["report"], choice["scene_file"])
-    cases = [image_case(source.name, source.stem, source.read, files) for source in inputs]
-    request = Request(_run, choice["task"], choice["checkpoint"], choice["settings"])
+    inputs = pseudonymous(inputs) if choice["anonymous"] else inputs
+    cases = [image_case(source.name, source.stem, source.read, choice["files"]) for source in inputs]
+    request = Request(_run, choice["task"], choice["checkpoint"], choice["settings"], choice["anonymous"])
     outcomes = run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")}
     logger.info(

@@ -41,6 +41,25 @@ class AttentionMap:
         return self.name.split("_", 1)[0] in KINDS_WITH_ROWS
 
 
+UNCERTAINTY = AttentionMap(
+    "uncertainty",
+    "uncertainty",
+    "Entropy of the calibrated prediction over its largest possible value: 0 where the network is sure of one class, 1 "
+    "where all classes are equally likely. It marks where the outline may be wrong; an error that the network is sure "
+    "of it cannot show.",
+)
+"""Of every checkpoint, and the first to look at."""
+
+
+def probability_map(label: Label) -> AttentionMap:
+    """The calibrated probability of one class, on the grid of the image."""
+    return AttentionMap(
+        f"probability_{label.name.replace(' ', '_')}",
+        f"probability of {label.name}",
+        f"Calibrated probability that a place belongs to: {label.name}. At 0.5 of a single class lies its outline.",
+    )
+
+
 @dataclass(frozen=True)
 class Card:
     """Everything known about a checkpoint but its weights.
@@ -75,6 +94,9 @@ class Card:
         presence: how a class is judged to be in a slice at all, ``{"weights": {feature: number}, "bias": number,
             "thresholds": [one for each class], "measured": {...}}``, see :mod:`~..inference.presence`; a class whose
             score lies below its threshold is left out of the slice. Empty: never.
+        quality: how the expected Dice of a segment follows from its probabilities, see
+            :mod:`~..inference.quality`. Empty: none is shown.
+        sizes: class -> smallest and largest volume in mL of the training cases that hold it whole; empty for pictures.
         temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
@@ -109,11 +131,18 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
     flips: tuple[str, ...] = ()
     presence: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    sizes: dict[str, list[float]] = field(default_factory=dict)
     temperature: float = 1.0
     default: bool = False
     task_title: str = ""
     training: dict[str, Any] = field(default_factory=dict)
     network_package: str = ""
+
+    @property
+    def maps(self) -> tuple[AttentionMap, ...]:
+        """All maps that a run can give: uncertainty, the probability of each class, attention."""
+        return (UNCERTAINTY, *(probability_map(label) for label in self.labels), *self.attention)
 
     @property
     def out_channels(self) -> int:

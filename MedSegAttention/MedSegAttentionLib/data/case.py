@@ -38,15 +38,18 @@ class FileChoice:
         nifti: STEM.nii.gz, the label map.
         report: STEM.report.png, the page to look at.
         scene: STEM.mrb, a scene that Slicer opens.
+        dicom: ``"binary"`` or ``"labelmap"``: STEM.seg.dcm of that kind, STEM.sr.dcm and STEM.MAP.dcm; empty for none.
     """
 
     nifti: bool = False
     report: bool = False
     scene: bool = False
+    dicom: str = ""
 
     def endings(self) -> tuple[str, ...]:
         """Endings of the files that are always written."""
         also = {".nii.gz": self.nifti, ".report.png": self.report, ".mrb": self.scene}
+        also |= dict.fromkeys((".seg.dcm", ".sr.dcm"), bool(self.dicom))
         return (".seg.nrrd", ".png", *(ending for ending, wanted in also.items() if wanted))
 
 

@@ -8,6 +8,8 @@ from .labels import Label
 
 LEAST_SHARE = 0.05
 """Share of the pixels of a segment's largest cross-section along an axis that must lie at an end for it to be cut."""
+LOWER_BOUND = "is a lower bound."
+"""How the sentence about a cut organ ends."""
 ENDS = (("the first slice", "the last slice"), ("the top edge", "the bottom edge"), ("the left edge", "the right edge"))
 
 
@@ -33,7 +35,7 @@ def border_findings(
         ends = [name for axis in range(3) for name in _cut_ends(mask, axis)]
         if ends:
             what = "area" if len(labels) == 1 else "volume"
-            found[label.name] = [f"reaches {_joined(ends)} of the image: its {what} is a lower bound."]
+            found[label.name] = [f"reaches {_joined(ends)} of the image: its {what} {LOWER_BOUND}"]
     return found
 
 

@@ -71,7 +71,7 @@ class AttentionVolume:
 
     Attributes:
         map: what it is.
-        array: ``[K, J, I]`` float32, raw values in ``map.range``.
+        array: ``[K, J, I]``, raw values in ``map.range``; float32, and float16 of probabilities.
         ijk_to_ras: ``[4, 4]``; its own exact geometry in the input's coordinate system.
     """
 
@@ -108,9 +108,11 @@ class VolumeResult:
         return self.slice_range is not None
 
     def found(self) -> list[dict[str, Any]]:
-        """Each class, in their order: ``{"name", "value", "voxels", "ml", "findings"}``, JSON-ready.
+        """Each class, in their order, JSON-ready.
 
+        ``{"name", "value", "voxels", "ml", "expected_dice", "expected_dice_interval", "findings"}``.
         ``ml`` is None where there is no volume to speak of: a single slice has an area, and pictures have no scale.
+        ``expected_dice`` and its interval are None where the checkpoint has nothing to tell them from.
         """
         counts = sum(np.bincount(plane.ravel(), minlength=256) for plane in self.labels)  # at once: 8 bytes a voxel
         voxel_ml = abs(float(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000
@@ -122,7 +124,12 @@ class VolumeResult:
                 "value": label.value,
                 "voxels": int(counts[label.value]),
                 "ml": round(int(counts[label.value]) * voxel_ml, 4) if has_volume else None,
+                "expected_dice": self._expected(label).get("dice"),
+                "expected_dice_interval": self._expected(label).get("interval"),
                 "findings": self.provenance.get("findings", {}).get(label.name, []),
             }
             for label in self.classes
         ]
+
+    def _expected(self, label: Label) -> dict[str, Any]:
+        return self.provenance.get("expected", {}).get(label.name, {})

@@ -8,6 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
+from .dicom_source import DicomSource
 from .errors import InputError
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -40,6 +41,7 @@ class VolumeImage:
         has_scale: whether distances are those of the patient; those of a picture file are of a print, or nothing.
         notes: what the reader settled, a sentence each; told with the result.
         doubts: what the file leaves open and may make a result wrong, a sentence each; a run stops unless forced.
+        source: the DICOM instances it was read from, or None.
     """
 
     array: np.ndarray
@@ -49,6 +51,7 @@ class VolumeImage:
     has_scale: bool = True
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    source: DicomSource | None = None
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or 0 in self.array.shape:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.case import file_names
+from ..data.errors import MedSegAttentionError
 from ..data.volume import VolumeImage
-from .dicom import has_series, series_in
+from .dicom import has_series, series_in, series_of_file
 from .names import is_image, stem_of
 from .reading import read_volume
 
@@ -20,20 +25,35 @@ class ImageSource:
         path: file, or folder of a DICOM series.
         stem: start of the names of its result files.
         series: which series of the folder, where it holds several.
+        anonymous: whether ``stem`` is a pseudonym (see :func:`pseudonymous`), which stands for the path in all texts.
     """
 
     path: Path
     stem: str
     series: str | None = None
+    anonymous: bool = False
 
     @property
     def name(self) -> str:
         """What the user calls it."""
-        return self.path.name if self.series is None else self.stem
+        return self.path.name if self.series is None and not self.anonymous else self.stem
 
     def read(self) -> VolumeImage:
         """Read it; raises ``InputError``."""
-        return read_volume(self.path, self.series)
+        if not self.anonymous:
+            return read_volume(self.path, self.series)
+        try:
+            volume = read_volume(self.path, self.series)
+        except MedSegAttentionError as error:
+            raise type(error)(self._without_names(str(error))) from None
+        texts = {name: tuple(map(self._without_names, getattr(volume, name))) for name in ("notes", "doubts")}
+        return replace(volume, name=self.stem, **texts)
+
+    def _without_names(self, text: str) -> str:
+        """``text`` with the pseudonym for every quoted name that begins like the path, its folder or its name."""
+        names = {str(self.path), str(self.path.resolve()), str(self.path.parent), self.path.name, stem_of(self.path)}
+        begins = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        return re.sub(rf"'({begins})[^']*'", f"'{self.stem}'", text)
 
 
 def images_in(path: Path) -> list[ImageSource] | None:
@@ -83,3 +103,27 @@ def _series_of(folder: Path, stem: str) -> list[ImageSource]:
     if len(series) == 1:
         return [ImageSource(folder, stem)]
     return [ImageSource(folder, f"{stem}_{one.uid[-12:].strip('.')}", one.uid) for one in series]
+
+
+def pseudonymous(sources: Sequence[ImageSource]) -> list[ImageSource]:
+    """The same images under pseudonyms, which tell nothing and do not change from run to run.
+
+    That of a DICOM series is of the hash of its UID, so that who has the archive can find it again; that of another
+    file of the hash of its content. Reading says nothing of the path either.
+    """
+    stems = file_names([f"case-{_fingerprint(source)[:12]}" for source in sources])
+    return [replace(source, stem=stem, anonymous=True) for source, stem in zip(sources, stems, strict=True)]
+
+
+def _fingerprint(source: ImageSource) -> str:
+    if source.series:
+        return hashlib.sha256(source.series.encode()).hexdigest()
+    if source.path.is_dir():
+        return hashlib.sha256("".join(series.uid for series in series_in(source.path)).encode()).hexdigest()
+    if uid := series_of_file(source.path):
+        return hashlib.sha256(uid.encode()).hexdigest()
+    digest = hashlib.sha256()
+    with suppress(OSError), source.path.open("rb") as file:  # reading it will say what is wrong
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

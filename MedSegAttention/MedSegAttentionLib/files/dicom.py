@@ -19,6 +19,7 @@ import numpy as np
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .dicom_places import slices_of, stacked
+from .dicom_source import source_of
 from .dicom_voxels import LONGEST_TAG, File, check_whole, voxels_of
 from .faults import damaged, no_image
 from .geometry import LPS_TO_RAS, shear_notes
@@ -186,6 +187,12 @@ def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
     return _read(chosen[0], f"folder '{folder}'", stem_of(folder))
 
 
+def series_of_file(path: Path) -> str:
+    """SeriesInstanceUID of a file; empty where it is no DICOM file, or has none."""
+    file = _opened(path, []) if path.is_file() and not is_image(path) else None
+    return str(file.header.get("SeriesInstanceUID") or "") if file else ""
+
+
 def open_whole(path: Path) -> File:
     """A DICOM file that holds an image; raises :class:`InputError` unless all its voxels are there."""
     broken: list[tuple[Path, str]] = []
@@ -223,7 +230,8 @@ def _read(series: Series, named: str, name: str) -> VolumeImage:
         check_whole(file)
     slices = [found for file in files for found in slices_of(file.header)]
     if modality in PICTURES and len(files) == 1 and None in slices:
-        return VolumeImage(voxels_of(files), LPS_TO_RAS.copy(), name, modality, has_scale=False)
+        voxels, source = voxels_of(files), source_of(files, range(len(slices)))
+        return VolumeImage(voxels, LPS_TO_RAS.copy(), name, modality, has_scale=False, source=source)
     if None in slices:
         raise InputError(
             f"{named} holds {len(slices)} slices, of which {slices.count(None)} do not say where they lie or how large "
@@ -236,4 +244,5 @@ def _read(series: Series, named: str, name: str) -> VolumeImage:
     voxels = voxels_of(files)
     ordered = voxels if (np.diff(stack.order) == 1).all() else voxels[stack.order]
     matrix = LPS_TO_RAS @ stack.ijk_to_lps
-    return VolumeImage(ordered, matrix, name, modality, notes=shear_notes(matrix), doubts=stack.doubts)
+    source = source_of(files, stack.order)
+    return VolumeImage(ordered, matrix, name, modality, notes=shear_notes(matrix), doubts=stack.doubts, source=source)

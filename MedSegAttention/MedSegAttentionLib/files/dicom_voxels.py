@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
 SEQUENCE_END = bytes.fromhex("feffdde0")
 """What closes compressed voxels; looked for in the last bytes of a file."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
+KNOWN_INSTEAD = {"1.2.840.10008.5.1.4.1.1.77.1.7": "1.2.840.10008.5.1.4.1.1.77.1.4"}
+"""SOP classes that GDCM does not read, and one alike that it does: dermoscopic and other photographs."""
 HALF_COLOUR = ("YBR_FULL_422", "YBR_PARTIAL_422")
 """Kinds of colour with half as many values of hue, where voxels are not compressed."""
 
@@ -87,12 +90,25 @@ def _check_deflated(path: Path, promised: int) -> None:
 
 def voxels_of(files: Sequence[File]) -> np.ndarray:
     """``[K, J, I]`` or ``[K, J, I, C]``, real values, in the order of ``files`` and of their frames."""
-    parts = [_rescaled(file.header, _read(file.path)) for file in files]
+    parts = [_rescaled(file.header, _read_as_known(file)) for file in files]
     if len(kinds := {part.shape[1:] for part in parts}) > 1:
         raise InputError(
             f"'{files[0].path.parent}' holds slices of {len(kinds)} kinds, some with colour; expected one kind."
         )
     return np.concatenate(parts)
+
+
+def _read_as_known(file: File) -> np.ndarray:
+    known = KNOWN_INSTEAD.get(str(file.header.get("SOPClassUID", "")))
+    if known is None:
+        return _read(file.path)
+    import pydicom
+
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = pydicom.dcmread(file.path)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = known
+        dataset.save_as(copy := Path(folder) / "known.dcm")
+        return _read(copy)
 
 
 def _read(path: Path) -> np.ndarray:

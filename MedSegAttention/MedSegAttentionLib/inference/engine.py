@@ -8,20 +8,23 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..checkpoints.loading import Checkpoint
-from ..data.card import AttentionMap
-from ..data.findings import border_findings
+from ..data.card import UNCERTAINTY, AttentionMap, probability_map
 from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..networks.contract import SegmentationOutput
 from .attention_maps import input_volume, native_volume
+from .judgement import judgement
 from .limits import as_json, outside_box, told, wanted_slices
 from .postprocessing import postprocess
 from .prediction import Predictor
 from .preparation import prepare
 from .presence import presence_scores
+from .probabilities import entropy, log_probabilities
+from .quality import slice_sums
 from .settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -59,9 +62,12 @@ class SegmentationRun:
         self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8) if labels is None else labels
         self.wanted = wanted_slices(settings, self.prepared.plan)
         self._left_out = settings.left_out_values(checkpoint.card)
+        probable = {probability_map(label).name: label.value for label in checkpoint.card.labels}
+        self._probable = {item.name: probable[item.name] for item in self.maps if item.name in probable}
         self._outside = outside_box(settings, self.prepared.volume)
         self.attention: dict[int, dict[str, np.ndarray]] = {}
         self.presence: dict[int, list[float]] = {}
+        self.sums: dict[int, np.ndarray] = {}
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
 
     @property
@@ -98,19 +104,39 @@ class SegmentationRun:
         network = perf_counter() - before_network
         absent = self._absent(output, first)
         outside = None if self._outside is None else prepared.plan.view(self._outside)
+        given = {item.name: output.attention[item.name][:, 0] for item in self.maps if item.name in output.attention}
+        logarithms = log_probabilities(output.logits, prepared.card.temperature)
+        probabilities, kept = logarithms.exp(), logarithms.argmax(1)
+        if UNCERTAINTY in self.maps:
+            given[UNCERTAINTY.name] = entropy(probabilities, logarithms)
+        for labels, unwanted in zip(kept, absent, strict=True):
+            labels[torch.isin(labels, torch.tensor([*unwanted, *self._left_out]))] = 0
+        self.sums.update(enumerate(slice_sums(probabilities, kept), start=first))
         for offset, logits in enumerate(output.logits):
             number = first + offset
-            labels = _labels_of(prepared.fit.from_canvas(logits[None]))
+            on_slice = prepared.fit.from_canvas(logits[None])
+            labels = _labels_of(on_slice)
             labels[np.isin(labels, [*absent[offset], *self._left_out])] = 0
             written[number][prepared.fit.content] = 0 if prepared.is_blank(number) else labels
             if outside is not None:
                 written[number][outside[number]] = 0
-            self.attention[number] = {item.name: output.attention[item.name][offset, 0].numpy() for item in self.maps}
+            own = {name: values[offset].numpy() for name, values in given.items()} | self._probabilities(on_slice)
+            self.attention[number] = {item.name: own[item.name] for item in self.maps}
             maps, of = self.attention[number], (len(self.wanted), len(self.attention))
             results.append(SliceResult(number, of[0], written[number].copy(), maps, of[1]))
         self.seconds["network"] += network
         self.seconds["slices"] += perf_counter() - begin - network
         return results
+
+    def _probabilities(self, logits: Tensor) -> dict[str, np.ndarray]:
+        """The maps asked for on the grid of the slice, ``[rows, columns]`` float16; 0 outside its content."""
+        if not self._probable:
+            return {}
+        values = log_probabilities(logits, self.prepared.card.temperature)[0].exp()
+        maps = {name: np.zeros(self.prepared.plan.shape[1:], np.float16) for name in self._probable}
+        for name, value in self._probable.items():
+            maps[name][self.prepared.fit.content] = values[value].numpy()
+        return maps
 
     def _absent(self, output: SegmentationOutput, first: int) -> list[list[int]]:
         """For each slice the values of the classes that the card's presence score says are not in it."""
@@ -145,6 +171,10 @@ class SegmentationRun:
 
     def _attention_volume(self, item: AttentionMap, done: list[int]) -> AttentionVolume:
         maps, prepared = np.stack([self.attention[number][item.name] for number in done]), self.prepared
+        if item.name in self._probable:
+            array = np.zeros(self.labels.shape, maps.dtype)
+            prepared.plan.view(array)[done[0] : done[-1] + 1] = maps
+            return AttentionVolume(item, array, prepared.volume.ijk_to_ras)
         if prepared.settings.attention_grid == "input":
             return input_volume(item, maps, prepared.plan, prepared.fit, done[0], prepared.volume)
         return native_volume(item, maps, prepared.plan, prepared.fit, done[0])
@@ -163,7 +193,7 @@ class SegmentationRun:
             "left_out": limits,
             "attention_positions": {item.name: self.attention[done[0]][item.name].size for item in self.maps},
             "not_found": [label.name for label in classes if label.value not in present],
-            "findings": border_findings(self.prepared.plan.view(self.labels), self.prepared.content, classes),
+            **judgement(self.prepared, self.labels, classes, self.sums),
             "presence": self._presence(),
             "warnings": [
                 *known["warnings"],

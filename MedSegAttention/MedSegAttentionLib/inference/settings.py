@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..data.card import AttentionMap, Card
+from ..data.card import UNCERTAINTY, AttentionMap, Card
 from ..data.errors import InputError, UsageError
 
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -19,7 +19,8 @@ class RunSettings:
     Attributes:
         device: ``auto`` (CUDA, else MPS, else CPU), ``cuda``, ``mps`` or ``cpu``.
         batch_size: slices at once; None lets the device decide.
-        attention: True for all maps of the checkpoint, False for none, or the names of some.
+        attention: True for the uncertainty and all attention maps of the checkpoint, False for none, or the names of
+            some; ``probability_CLASS`` by name alone, since each is as large as the image.
         attention_grid: ``native`` keeps each map's own in-plane grid, ``input`` resamples to that of the volume.
         axis: ``auto``, ``i``, ``j`` or ``k``: index axis that slices are cut along.
         force: run although the volume lies outside what the checkpoint was trained on.
@@ -79,11 +80,11 @@ class RunSettings:
         return tuple(chosen for count in range(len(card.flips) + 1) for chosen in combinations(card.flips, count))
 
     def maps(self, card: Card) -> tuple[AttentionMap, ...]:
-        """The attention maps to give, in the card's order; raises :class:`InputError` for an unknown name."""
+        """The maps to give, the uncertainty first; raises :class:`InputError` for an unknown name."""
         if isinstance(self.attention, bool):
-            return card.attention if self.attention else ()
-        known = {item.name: item for item in card.attention}
+            return (UNCERTAINTY, *card.attention) if self.attention else ()
+        known = {item.name: item for item in card.maps}
         for name in self.attention:
             if name not in known:
-                raise InputError(f"attention map '{name}' is not known; '{card.id}' has: {', '.join(known) or 'none'}.")
-        return tuple(item for item in card.attention if item.name in self.attention)
+                raise InputError(f"attention map '{name}' is not known; '{card.id}' has: {', '.join(known)}.")
+        return tuple(item for name, item in known.items() if name in self.attention)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
@@ -35,6 +36,10 @@ def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: Fi
         volume = read().without_alpha()
         if choice.nifti:
             check_for_nifti(volume.name, volume.ijk_to_ras)
+        if choice.dicom:
+            from ..dicom.objects import check_for_dicom
+
+            check_for_dicom(volume)
         return volume
 
     def save(volume: VolumeImage, result: VolumeResult, folder: Path) -> dict[str, float]:
@@ -43,6 +48,13 @@ def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: Fi
         from .case_files import save_files
 
         scene = headless_scene()
-        return save_files(scene, add_volume(scene, volume), result, folder / stem, choice)
+        seconds = save_files(scene, add_volume(scene, volume), result, folder / stem, choice)
+        if choice.dicom:
+            from ..dicom.objects import write_objects
+
+            begin = perf_counter()
+            write_objects(volume, result, folder / stem, choice.dicom)
+            seconds["dicom"] = round(perf_counter() - begin, 4)
+        return seconds
 
     return Case(name, stem, read_for_choice, save, choice.endings())

@@ -17,7 +17,6 @@ from .section import silent
 
 EYE, NAME, SIZE, SLICES, QUALITY, MARK = range(6)
 MOST_ROWS, LEAST_ROW = 14, 24
-LOWER_BOUND = "lower bound."
 
 
 class SegmentsTable:
@@ -84,7 +83,7 @@ class SegmentsTable:
         eye.setCheckState(qt.Qt.Checked if is_segment_shown(self._node, segment_id) else qt.Qt.Unchecked)
         eye.setToolTip(_("Show or hide {name}").format(name=segment.name))
         name.setData(qt.Qt.DecorationRole, qt.QColor(*segment.colour))
-        bound = "≥ " if any(text.endswith(LOWER_BOUND) for text in segment.findings) else ""
+        bound = "≥ " if segment.is_lower_bound else ""
         quality = _fixed(f"{expected['dice']:.2f}" if "dice" in expected else "")
         if interval := expected.get("interval"):
             quality.setToolTip(_("Expected Dice, probably between {low} and {high}").format(**_ends(interval)))

@@ -15,6 +15,7 @@ from ..checkpoints.card_file import read_card
 from ..checkpoints.catalogue import choose_checkpoint
 from ..data.card import Card
 from ..data.case import Case
+from ..data.dicom_source import identity_entries
 from ..data.errors import Cancelled, InputError, MedSegAttentionError, UsageError
 from ..data.result import RunProgress, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
@@ -38,12 +39,14 @@ class Request:
         task: see ``run``.
         checkpoint: see ``run``.
         settings: see ``run``.
+        anonymous: leave out of the records what tells whose image it is.
     """
 
     run: Callable[..., VolumeResult]
     task: str | None = None
     checkpoint: str | Path | None = None
     settings: RunSettings = field(default_factory=RunSettings)
+    anonymous: bool = False
 
     def check(self, volume: VolumeImage) -> None:
         """Raise what ``run`` would raise about volume and settings, before anything is loaded or computed."""
@@ -185,6 +188,7 @@ def _read_run_save(
         **result.provenance,
         "seconds": seconds,
         "input_sha256": volume.sha256(),
+        **identity_entries(volume.source, request.anonymous),
         "segments": result.found(),
     }
 

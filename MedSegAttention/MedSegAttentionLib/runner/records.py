@@ -12,10 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..data.dicom_source import IDENTIFYING
 from ..data.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+MEASURED = (" mL", " voxels", " expected Dice")
+"""How the columns of a class end."""
 PROVENANCE_COLUMNS = ("checkpoint", "weights_sha256", "version", "device", "created")
 
 
@@ -129,7 +132,7 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         earlier = _rows_of_others(path, {row["case"] for row in rows if row["status"] != "cancelled"})
         kept = {row["case"] for row in earlier}
         table = [*earlier, *(row for row in table if row["case"] not in kept)]
-        measured = dict.fromkeys(name for row in table for name in row if name.endswith((" mL", " voxels")))
+        measured = dict.fromkeys(name for row in table for name in row if name.endswith(MEASURED))
         columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "findings", "error"]
         columns += dict.fromkeys(name for row in table for name in row if name not in columns)  # a user's own
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
@@ -154,12 +157,22 @@ def _rows_of_others(path: Path, cases: set[str]) -> list[dict[str, str]]:
         return [{name: row[name] for name in reader.fieldnames if name} for row in reader if row["case"] not in cases]
 
 
+def _in_a_cell(values: list[str]) -> str:
+    """The first of several; a record has them all, and a table of thousands of cases stays one that opens."""
+    return f"{values[0]} and {len(values) - 1} more" if len(values) > 1 else values[0]
+
+
 def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
     record = row["record"]
     values = {name: record.get(name, "") for name in PROVENANCE_COLUMNS}
     for item in record.get("segments", []):
         values[f"{item['name']} mL"] = "" if item["ml"] is None else item["ml"]
         values[f"{item['name']} voxels"] = item["voxels"]
+        if item.get("expected_dice") is not None:
+            values[f"{item['name']} expected Dice"] = item["expected_dice"]
+    for name in (name for name in IDENTIFYING if record.get(name)):
+        several = isinstance(record[name], list)
+        values[name.removesuffix("s") if several else name] = _in_a_cell(record[name]) if several else record[name]
     if "seconds" in record:
         values["seconds"] = round(sum(record["seconds"].values()), 2)
     return {

@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
+from ..data.findings import LOWER_BOUND
 from ..data.volume import AXIS_NAMES, PICTURE_SUFFIXES, VolumeImage
 from .arrays import from_vtk, image_array
 from .nodes import ABSENT_ATTRIBUTE, provenance_of, world_from_local
@@ -28,6 +29,8 @@ class SegmentMeasure:
         size: in :attr:`SegmentationMeasure.unit`.
         slices: how many slices hold at least one of its voxels.
         findings: what the run found to say of it, a sentence each.
+        expected_dice: the Dice to expect, in [0, 1]; None where the checkpoint has nothing to tell it from.
+        expected_interval: in which it probably lies.
     """
 
     name: str
@@ -36,6 +39,13 @@ class SegmentMeasure:
     size: float
     slices: int
     findings: tuple[str, ...] = ()
+    expected_dice: float | None = None
+    expected_interval: tuple[float, float] | None = None
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether the border of the image cuts it."""
+        return any(text.endswith(LOWER_BOUND) for text in self.findings)
 
 
 @dataclass(frozen=True)
@@ -156,8 +166,12 @@ class _Counter:
         voxels = int(of_slices.sum())
         colour = tuple(round(255 * component) for component in segment.GetColor())
         name, slices = segment.GetName(), int(np.count_nonzero(of_slices))
-        findings = tuple(provenance_of(self._node).get("findings", {}).get(name, ()))
-        return SegmentMeasure(name, colour, voxels, voxels * self._voxel_size, slices, findings)
+        provenance = provenance_of(self._node)
+        findings = tuple(provenance.get("findings", {}).get(name, ()))
+        expected = provenance.get("expected", {}).get(name, {})
+        interval = tuple(expected["interval"]) if expected else None
+        size = voxels * self._voxel_size
+        return SegmentMeasure(name, colour, voxels, size, slices, findings, expected.get("dice"), interval)
 
     def _first_labelmap(self) -> slicer.vtkOrientedImageData | None:
         segmentation = self._node.GetSegmentation()

@@ -105,7 +105,8 @@ def _reliability(arguments: argparse.Namespace) -> int:
 
 def _add_calibrate(commands: argparse._SubParsersAction) -> None:
     calibrate = commands.add_parser(
-        "calibrate", help="fit temperature and presence score of a checkpoint on the training cases kept aside"
+        "calibrate",
+        help="fit temperature, presence score and expected Dice on the training cases kept aside",
     )
     calibrate.add_argument("--checkpoint", required=True, metavar="ID|FOLDER")
     calibrate.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="it was trained with")
@@ -118,7 +119,7 @@ def _add_calibrate(commands: argparse._SubParsersAction) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    from ..measuring.presence import calibrate
+    from ..measuring.calibrate import calibrate
 
     if not 0 <= arguments.lost < 1:
         raise UsageError(f"--lost {arguments.lost} is not possible; expected a share from 0 up to 1.")

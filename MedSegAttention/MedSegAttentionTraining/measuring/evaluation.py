@@ -33,15 +33,18 @@ from MedSegAttentionLib.runner.in_process import RunSettings, run
 from ..data.cases import DataFolder, read_case, read_folder
 from ..fitting.config import read_config
 from ..fitting.parts import parts_of
-from . import averaging
+from . import averaging, quality
 from .averaging import Averages, interval
 from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
+from .quality import looked_at_first, trust_of
 from .segmentations import of_segmentations
 
 logger = logging.getLogger(__name__)
 
 Predict = Callable[[VolumeImage], VolumeResult]
 
+EXPECTED = ("voxels", "expected_dice", "expected_dice_interval")
+"""Of what a run says of a class, kept beside what is true."""
 RULES = {
     "case": "A case is a patient volume, or one picture. Its figures are means over the classes present in its "
     "reference, each class against all the rest. Where the reference has none: over those found in error (Dice 0), "
@@ -122,6 +125,7 @@ def evaluate(
         "interval": {figure: interval([case[figure] for case in cases]) for figure in ("dice", "iou", "hd95")},
         "per_class": {label.name: _class_mean(cases, label.name) for label in labels},
         "averages": averages.summary(),
+        "trust": trust_of(cases),
         "tau": tau,
         "rules": _rules(card, data, labels, cases),
     }
@@ -180,12 +184,17 @@ def score_cases(
         if averages:
             averages.add(found, reference, _superior(image))
         counted = scored_classes(scores)
-        rows = {name: {**asdict(score), "counts": name in counted} for name, score in scores.items()}
+        expected = {item["name"]: item for item in result.found()}
+        rows = {
+            name: {**asdict(score), "counts": name in counted, **{key: expected[name][key] for key in EXPECTED}}
+            for name, score in scores.items()
+        }
         entries.append(
             {
                 "case": case.name,
                 **mean_figures([rows[name] for name in counted]),
                 "per_class": rows,
+                "look_first": looked_at_first(result, found, reference),
                 "warnings": list(result.provenance.get("warnings", [])),
             }
         )
@@ -276,6 +285,7 @@ def _rules(card: Card, data: DataFolder, labels: list[Label], cases: list[dict[s
     return {
         **RULES,
         **averaging.RULES,
+        **quality.RULES,
         "left_out": sorted(set(data.labels) - names),
         "not_in_data": [label.name for label in card.labels if label.name.lower() not in names],
         "nothing_to_find_and_nothing_found": listed(lambda row: not row["in_reference"] and not row["found"]),

@@ -176,6 +176,12 @@ def _joint_box(boxes: tuple[tuple[slice, ...] | None, ...], shape: tuple[int, ..
     )
 
 
+def dice_of(found: np.ndarray, reference: np.ndarray) -> float:
+    """Dice of two bool masks of one shape; 1 where both are empty."""
+    masks = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in (found, reference)]
+    return compute_dice(*masks, ignore_empty=False).item()
+
+
 def _score(found: np.ndarray, reference: np.ndarray, voxels: int, spacing: list[float] | None) -> ClassScore:
     """Figures of two bool masks, cropped from ``voxels`` voxels; none of those outside belongs to either mask."""
     masks = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in (found, reference)]

@@ -62,7 +62,7 @@ def card_figures(
 
 
 def fitted_entries(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, Any]:
-    """The card's temperature and presence score from the report of ``calibrate``, if there is one.
+    """What the card takes from the report of ``calibrate``, if there is one.
 
     Raises:
         InputError: it is about other weights, or there are several.
@@ -73,7 +73,7 @@ def fitted_entries(reports: list[dict[str, Any]], weights_sha256: str) -> dict[s
             f"{len(found)} reports of calibrate, of the weights {[report['weights_sha256'][:8] for report in found]}; "
             f"expected one about those to be written, {weights_sha256[:8]}. Calibrate the exported checkpoint again."
         )
-    return {key: report[key] for report in found for key in ("temperature", "presence")}
+    return {key: report[key] for report in found for key in ("temperature", "presence", "quality", "sizes")}
 
 
 def _figures(report: dict[str, Any], learned: Learned | None) -> dict[str, Any]:
