@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer import (
     vtkMRMLMarkupsFiducialNode,
+    vtkMRMLMarkupsROINode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
     vtkMRMLVectorVolumeNode,
@@ -85,6 +86,9 @@ class MedSegAttentionParameterNode:
         axis: which axis slices are cut along.
         showAttention: whether attention maps are computed and shown.
         testTimeFlips: whether to average over mirror images of each slice.
+        slices: first and last slice to segment, counted from 1, as ``3-7``; empty for all.
+        region: only what lies in it is segmented.
+        leftOut: names of classes that are not made, commas between.
         result: the segmentation whose results are shown.
         neighbourStage: attention stage whose neighbours are shown.
         pointList: points to show the neighbours of.
@@ -98,6 +102,9 @@ class MedSegAttentionParameterNode:
     axis: Axis = Axis.AUTO
     showAttention: bool = True
     testTimeFlips: bool = False
+    slices: str = ""
+    region: Union[vtkMRMLMarkupsROINode, None]  # noqa: UP007
+    leftOut: str = ""
     result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007
     neighbourStage: str = "stage4"
     pointList: Union[vtkMRMLMarkupsFiducialNode, None]  # noqa: UP007
@@ -215,5 +222,5 @@ class MedSegAttentionTest(ScriptedLoadableModuleTest):
         )
         assert len(slices) == shape[0]
         assert result.segmentationNode.GetSegmentation().GetNumberOfSegments() <= len(card.labels)
-        assert sorted(result.attentionNodes) == sorted(item.name for item in card.attention)
+        assert sorted(result.attentionNodes) == sorted(item.name for item in card.maps)
         assert result.segmentationNode.GetScene() is slicer.mrmlScene

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..scene.live import LiveRun
 from ..scene.nodes import unchanged_on_error
 from ..scene.overlays import show_overlay, write_attention
 from ..scene.positions import position_in_image
+from ..scene.regions import box_of
 from ..scene.volumes import active_volume, input_image
 from ..scene.writing import write_result
 from ..setup import dependencies
@@ -62,6 +64,9 @@ class RunLogic:
         batchSize: int | None = None,
         force: bool = False,
         testTimeFlips: bool = False,
+        slices: tuple[int, int] | None = None,
+        region: Any = None,
+        leftOut: tuple[str, ...] = (),
         progressCallback: Callable[[SliceResult], None] | Callable[[RunProgress], None] | None = None,
         finishedCallback: Callable[[SegmentHandle], None] | None = None,
         isCancelled: Callable[[], bool] | None = None,
@@ -83,6 +88,9 @@ class RunLogic:
             batchSize: slices at once; None lets the device decide.
             force: run although the volume lies outside of what the checkpoint was trained on.
             testTimeFlips: average over each slice and the mirror images that the checkpoint's card allows.
+            slices: (first, last) slice to segment, from 0; None for all.
+            region: ``vtkMRMLMarkupsROINode``: only what lies in it is segmented; None for all.
+            leftOut: names of classes that are not made.
             progressCallback: called with each finished slice; without waiting with the ``RunProgress`` at each change.
             finishedCallback: called with the handle, once, when it has an outcome; only without waiting.
             isCancelled: asked after each slice.
@@ -96,7 +104,12 @@ class RunLogic:
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         check_on_cancel(onCancel)
-        settings = run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips)
+        settings = replace(
+            run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips),
+            slices=slices,
+            box=box_of(region, volumeNode) if region else None,
+            left_out=tuple(leftOut),
+        )
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
             run = self._backgroundRunner().start(input_image(volumeNode), **what)

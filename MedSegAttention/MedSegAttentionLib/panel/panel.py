@@ -17,11 +17,12 @@ from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
-from .choices import choicesOf
+from .choices import choicesOf, limitsOf
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
 from .neighbours import NeighboursSection
+from .options_section import OptionsSection
 from .results_section import ResultsSection
 from .run_section import RunSection
 from .self_check_section import SelfCheckSection
@@ -51,7 +52,8 @@ class Panel:
         self._results = ResultsSection(ui, logic, self.run.setStatus)
         self._attention = AttentionSection(ui)
         self._neighbours = NeighboursSection(ui, logic, self._ready)
-        self._sections = (self._results, self._attention, self._neighbours)
+        self._options = OptionsSection(ui, logic, self._candidates)
+        self._sections = (self._results, self._attention, self._neighbours, self._options)
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
@@ -119,8 +121,10 @@ class Panel:
             return
         with self.run.errorsShown():
             parameters = self._parameterNode
-            if self._ready(parameters.inputVolume, parameters.task, parameters.checkpoint or None):
-                self.run.start({"volumeNode": parameters.inputVolume, **choicesOf(parameters)})
+            what = (parameters.inputVolume, parameters.task, parameters.checkpoint or None)
+            if self._ready(*what):
+                limits = limitsOf(parameters, self.logic.checkpointFor(*what))
+                self.run.start({"volumeNode": parameters.inputVolume, **choicesOf(parameters), **limits})
 
     def _onResult(self, result: SegmentResult) -> None:
         """A run has written its result: show it."""
@@ -172,6 +176,7 @@ class Panel:
             if selected != parameters.checkpoint:
                 parameters.checkpoint = selected  # calls this method again
                 return
+            self._options.show()
         self._ownCheckpoints.update()
         button = self.ui.applyButton
         button.text = _("Cancel") if self.run.handle else _("Apply")
