@@ -222,5 +222,5 @@ class MedSegAttentionTest(ScriptedLoadableModuleTest):
         )
         assert len(slices) == shape[0]
         assert result.segmentationNode.GetSegmentation().GetNumberOfSegments() <= len(card.labels)
-        assert sorted(result.attentionNodes) == sorted(item.name for item in card.maps)
+        assert sorted(result.attentionNodes) == sorted(["uncertainty", *(item.name for item in card.attention)])
         assert result.segmentationNode.GetScene() is slicer.mrmlScene

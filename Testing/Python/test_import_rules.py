@@ -39,7 +39,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "logic": ({"data", "files", "checkpoints", "inference", "scene", "output", "runner", "setup"}, SLICER | QT | DICOM),
     "panel": ({"data", "scene", "logic"}, SLICER | QT),
     "commands": (
-        {"data", "files", "networks", "checkpoints", "inference", "scene", "output", "runner", "setup"},
+        {"data", "files", "networks", "checkpoints", "inference", "scene", "dicom", "output", "runner", "setup"},
         NUMERICS | {"torch"},
     ),
     "__main__": ({"data", "commands"}, TRAINING),
