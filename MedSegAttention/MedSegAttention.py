@@ -40,7 +40,7 @@ from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention", "Results", "Attention", "Options", "Batch", "Checkpoints", "SelfCheck")
+UI_FILES = ("MedSegAttention", "Results", "Compare", "Attention", "Options", "Batch", "Checkpoints", "SelfCheck")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 

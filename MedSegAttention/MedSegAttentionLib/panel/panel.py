@@ -18,6 +18,7 @@ from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
 from .choices import choicesOf, limitsOf
+from .compare_section import CompareSection
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
@@ -52,8 +53,9 @@ class Panel:
         self._results = ResultsSection(ui, logic, self.run.setStatus)
         self._attention = AttentionSection(ui)
         self._neighbours = NeighboursSection(ui, logic, self._ready)
+        self._compare = CompareSection(ui, logic, self._installation.ready)
         self._options = OptionsSection(ui, logic, self._candidates)
-        self._sections = (self._results, self._attention, self._neighbours, self._options)
+        self._sections = (self._results, self._compare, self._attention, self._neighbours, self._options)
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
