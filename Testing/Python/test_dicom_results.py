@@ -147,7 +147,7 @@ UNKNOWN_LABELMAP = "Shall not be present for Referenced SOP Class that is not se
 def test_dicom3tools_finds_no_error(kind, seg, written):
     result = written(kind, seg)
     objects = sorted(result.folder.glob("*.dcm"))
-    maps = [] if kind in PICTURES else [f"case.{name}.dcm" for name in MAPS]
+    maps = [] if kind in PICTURES else [f"case.{name}.dcm" for name in ("uncertainty", *MAPS)]
     assert [path.name for path in objects] == sorted(["case.seg.dcm", "case.sr.dcm", *maps])
     found = {path.name: complaints(path) for path in objects}
     if seg == "labelmap":
@@ -220,7 +220,7 @@ def test_highdicom_reads_the_same_labels_where_dcmqi_cannot(kind, seg, written):
 @pytest.mark.parametrize("kind", [kind for kind in VOLUMES if kind != "tilted"])
 def test_dcmqi_reads_the_same_maps(kind, written, tmp_path):
     result = written(kind)
-    for name in MAPS:
+    for name in ("uncertainty", *MAPS):
         done = program(
             "paramap2itkimage", "--inputDICOM", result.path(f".{name}.dcm"), "--outputDirectory", tmp_path, "-t", "nrrd"
         )

@@ -190,4 +190,4 @@ def test_the_sample_ct_shows_a_liver_on_the_right(a_real_ct):
     for attention in result.attention.values():
         assert attention.array.min() >= 0
         assert attention.array.max() <= 1
-        assert attention.array.std() > 0.05
+        assert attention.array.std() > 0.02

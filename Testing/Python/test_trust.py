@@ -11,10 +11,10 @@ import SimpleITK as sitk
 import torch
 
 from MedSegAttentionLib.__main__ import main
-from MedSegAttentionLib.data.anatomy import anatomy_findings
 from MedSegAttentionLib.data.errors import CheckpointError
 from MedSegAttentionLib.data.labels import Code, Label
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.inference.anatomy import anatomy_findings
 from MedSegAttentionLib.inference.probabilities import entropy, log_probabilities
 from MedSegAttentionLib.inference.quality import expected_dice, slices_to_look_at, soft_dice
 from MedSegAttentionLib.inference.settings import RunSettings

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.anatomy import anatomy_findings
 from ..data.findings import border_findings
 from ..data.labels import Label
+from .anatomy import anatomy_findings
 from .preparation import PreparedVolume
 from .quality import expected_dice, slices_to_look_at, soft_dice
 

@@ -184,9 +184,9 @@ def score_cases(
         if averages:
             averages.add(found, reference, _superior(image))
         counted = scored_classes(scores)
-        expected = {item["name"]: item for item in result.found()}
+        told = {item["name"]: {key: item[key] for key in EXPECTED} for item in result.found()}
         rows = {
-            name: {**asdict(score), "counts": name in counted, **{key: expected[name][key] for key in EXPECTED}}
+            name: {**asdict(score), "counts": name in counted, **told.get(name, dict.fromkeys(EXPECTED))}
             for name, score in scores.items()
         }
         entries.append(
@@ -205,9 +205,9 @@ def score_cases(
 
 def write_csv(report: dict[str, Any], path: str | Path) -> None:
     """A row for each case and class, and the mean over cases as the last row; an undefined figure is an empty cell."""
-    columns = ("case", "class", *FIGURES, "in_reference", "found", "counts")
+    columns = ("case", "class", *FIGURES, "in_reference", "found", "counts", "voxels", "expected_dice")
     with open(_prepared(path), "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, (*columns, "hd95_unit"))
+        writer = csv.DictWriter(file, (*columns, "hd95_unit"), extrasaction="ignore")
         writer.writeheader()
         for entry in report["cases"]:
             for name, row in entry["per_class"].items():

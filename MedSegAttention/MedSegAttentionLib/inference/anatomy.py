@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from .labels import Label
+from ..data.labels import Label
 
 VOLUMES = {
     "liver": (825, 1700, "Kim et al. 2019, CT of 2,989 donors"),
