@@ -33,6 +33,7 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
 from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.logic.batches import BatchLogic
 from MedSegAttentionLib.logic.checkpoints import CheckpointLogic
+from MedSegAttentionLib.logic.corrections import CorrectionLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
 from MedSegAttentionLib.logic.results import ResultLogic
 from MedSegAttentionLib.panel.choices import Axis, Device
@@ -172,7 +173,9 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
 
-class MedSegAttentionLogic(BatchLogic, ResultLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):
+class MedSegAttentionLogic(
+    BatchLogic, CorrectionLogic, ResultLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic
+):
     """Segmentation from the Python console, as from the panel. Its parts are in ``MedSegAttentionLib.logic``.
 
     ``slicer.util.getModuleLogic("MedSegAttention").segment(task="prostate")``

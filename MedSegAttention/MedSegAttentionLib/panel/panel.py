@@ -19,6 +19,7 @@ from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
 from .choices import choicesOf, limitsOf
 from .compare_section import CompareSection
+from .correct_section import CorrectSection
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
@@ -53,9 +54,11 @@ class Panel:
         self._results = ResultsSection(ui, logic, self.run.setStatus)
         self._attention = AttentionSection(ui)
         self._neighbours = NeighboursSection(ui, logic, self._ready)
+        self._correct = CorrectSection(ui, logic, self.run, self._ready, self._results.table.selected)
         self._compare = CompareSection(ui, logic, self._installation.ready)
         self._options = OptionsSection(ui, logic, self._candidates)
-        self._sections = (self._results, self._compare, self._attention, self._neighbours, self._options)
+        shown = (self._results, self._correct, self._compare, self._attention, self._neighbours, self._options)
+        self._sections = shown
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
@@ -124,7 +127,7 @@ class Panel:
         with self.run.errorsShown():
             parameters = self._parameterNode
             what = (parameters.inputVolume, parameters.task, parameters.checkpoint or None)
-            if self._ready(*what):
+            if self._correct.mayRunAgain(what[0]) and self._ready(*what):
                 limits = limitsOf(parameters, self.logic.checkpointFor(*what))
                 self.run.start({"volumeNode": parameters.inputVolume, **choicesOf(parameters), **limits})
 
@@ -132,7 +135,7 @@ class Panel:
         """A run has written its result: show it."""
         self._time.remember(result.provenance)
         self.logic.getParameterNode().result = result.segmentationNode
-        self._results.showSurfacesIfSeen()
+        self._results.showRun()
 
     def _ready(self, volumeNode: Any, task: str, checkpoint: str | None) -> bool:
         """Whether this can run: packages are there, and the user accepts the licence of the checkpoint it needs."""
@@ -162,7 +165,8 @@ class Panel:
 
     def _setInputsEnabled(self, enabled: bool) -> None:
         self.ui.inputsWidget.enabled = self.ui.optionsCollapsibleButton.enabled = enabled
-        self._neighbours.setAvailable(enabled)
+        for section in (self._neighbours, self._correct):
+            section.setAvailable(enabled)
         self._update()
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:

@@ -12,10 +12,12 @@ from slicer.i18n import tr as _
 
 from ..data.case import file_names
 from ..data.errors import MedSegAttentionError
+from ..scene.corrections import mark_corrections, redone_slices
 from ..scene.measure import SegmentationMeasure, measure
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, PARTIAL_ATTRIBUTE, provenance_of
 from ..scene.segmentation import is_surface_shown, show_surface
 from ..scene.surfaces import is_3d_seen
+from .correct_section import slicesText
 from .section import Section, silent
 from .segments_table import SegmentsTable
 
@@ -51,8 +53,9 @@ class ResultsSection(Section):
             self._surfaces = None
         super().close()
 
-    def showSurfacesIfSeen(self) -> None:
-        """A run has ended: where the layout has a 3-D view, its surfaces are made."""
+    def showRun(self) -> None:
+        """A run has ended, perhaps in the result shown: fill anew; where a 3-D view is seen surfaces are made."""
+        self._onEdited()
         if self._node() is not None and self._ui.show3DButton.enabled and is_3d_seen(slicer.mrmlScene):
             self._ui.show3DButton.checked = True
 
@@ -178,6 +181,10 @@ def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
         text = _("The run was cancelled: slices {first} to {last} alone are segmented.")
         first, last = (int(number) + 1 for number in node.GetAttribute(PARTIAL_ATTRIBUTE).split("-"))
         notes.append(text.format(first=first, last=last))
+    if corrected := mark_corrections(node):
+        notes.append(_("Corrected by hand: {slices}.").format(slices=slicesText(corrected)))
+    if redone := redone_slices(node):
+        notes.append(_("Made anew later: {slices}.").format(slices=slicesText(redone)))
     if measured.unit in ("pixels", "voxels"):
         notes.append(_("The image has no spacing in millimetres, so sizes are counts."))
     if measured.transform == "linear":

@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import slicer
@@ -53,20 +54,24 @@ class RunSection:
         self._closed = True
         self.cancel()
 
-    def start(self, choices: dict[str, Any], force: bool = False) -> None:
+    def start(
+        self,
+        choices: dict[str, Any],
+        force: bool = False,
+        begin: Callable[..., SegmentHandle] | None = None,
+        finished: str = "",
+    ) -> None:
         """Run.
 
         Args:
-            choices: keywords of ``MedSegAttentionLogic.segment``.
+            choices: keywords of ``begin``.
             force: also on a volume that the checkpoint was not trained on.
+            begin: starts a run and gives its handle; None for ``MedSegAttentionLogic.segment``.
+            finished: what is said at its end; empty for what came out.
         """
-        self._choices = choices
-        self.handle = self._logic.segment(
-            **choices,
-            force=force,
-            wait=False,
-            progressCallback=self._onProgress,
-            finishedCallback=self._onFinished,
+        self._choices = {"choices": choices, "begin": begin, "finished": finished}
+        self.handle = (begin or partial(self._logic.segment, wait=False))(
+            **choices, force=force, progressCallback=self._onProgress, finishedCallback=self._onFinished
         )
         self._showRunning(True)
         self.setStatus(_("Loading the network..."))
@@ -132,6 +137,7 @@ class RunSection:
         finished = _("Finished: {name}, {count} attention maps.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
+        finished = self._choices.get("finished") or finished
         done, count = result.provenance.get("slices", (0, 0))
         if done < count:
             finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
@@ -146,7 +152,7 @@ class RunSection:
         if not self._closed and slicer.util.confirmOkCancelDisplay(
             question, _("Outside of what the checkpoint was trained on")
         ):
-            self.start(self._choices, force=True)
+            self.start(**self._choices, force=True)
         else:
             self.setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
 

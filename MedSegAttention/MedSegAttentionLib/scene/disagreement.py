@@ -8,11 +8,10 @@ import slicer
 from ..data.comparison import ONLY_FIRST, ONLY_SECOND, OTHER_CLASS, Comparison
 from .label_maps import reference_volume
 from .nodes import follow, nodes_of_class
-from .segmentation import labelmap
+from .segmentation import BINARY_LABELMAP, labelmap
 
 ATTRIBUTE = "MedSegAttention.Disagreement"
 COLOURS = {ONLY_FIRST: (0.94, 0.40, 0.07), ONLY_SECOND: (0.22, 0.70, 1.0), OTHER_CLASS: (1.0, 0.95, 0.15)}
-REPRESENTATION = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
 def write_disagreement(
@@ -35,14 +34,14 @@ def write_disagreement(
     follow(node, volume_node)
     shared = labelmap(comparison.disagreement, volume_node)
     segmentation = node.GetSegmentation()
-    segmentation.SetSourceRepresentationName(REPRESENTATION)
+    segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
     names = {ONLY_FIRST: f"only in {a}", ONLY_SECOND: f"only in {b}", OTHER_CLASS: "another class"}
     for value in np.unique(comparison.disagreement[comparison.disagreement > 0]).tolist():
         segment = slicer.vtkSegment()
         segment.SetName(names[value])
         segment.SetColor(*COLOURS[value])
         segment.SetLabelValue(value)
-        segment.AddRepresentation(REPRESENTATION, shared)
+        segment.AddRepresentation(BINARY_LABELMAP, shared)
         segmentation.AddSegment(segment)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetVisibility3D(False)

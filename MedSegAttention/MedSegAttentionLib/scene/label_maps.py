@@ -72,7 +72,7 @@ def label_map(
         values = list(range(1, len(segments) + 1))
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
-    array, ijk_to_ras = _merged(segmentation_node, volume_node, matrix, ids, values), from_vtk(matrix)
+    array, ijk_to_ras = merged_labels(segmentation_node, volume_node, matrix, ids, values), from_vtk(matrix)
     return LabelMap(array, ijk_to_ras, dict(zip(names, values, strict=True)))
 
 
@@ -114,13 +114,14 @@ def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentatio
     return made[-1]
 
 
-def _merged(
+def merged_labels(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLVolumeNode,
     ijk_to_ras: vtk.vtkMatrix4x4,
     ids: list[str],
     values: list[int],
 ) -> np.ndarray:
+    """``[K, J, I]`` uint8: some segments as numbers on the grid of an image; where two overlap the later one wins."""
     grid, merged = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     grid.SetDimensions(volume_node.GetImageData().GetDimensions())
     grid.SetImageToWorldMatrix(ijk_to_ras)

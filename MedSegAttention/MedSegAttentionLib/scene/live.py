@@ -53,6 +53,7 @@ class LiveRun:
         show: show the result in the slice views.
         preview: show slices as they come.
         while_writing: makes a context for the one step that takes time, for instance a wait cursor.
+        write: writes the result, in place of :func:`~.writing.write_result`.
     """
 
     def __init__(
@@ -63,9 +64,11 @@ class LiveRun:
         show: bool = True,
         preview: bool = True,
         while_writing: Callable[[], AbstractContextManager] = nullcontext,
+        write: Callable[[VolumeResult], WrittenNodes] | None = None,
     ) -> None:
         self._scene, self._volume_node, self._run = scene, volume_node, run
         self._show, self._wants_preview, self._while_writing = show, preview, while_writing
+        self._write = write or self._write_result
         self._preview: Preview | None = None
         self._updated = -PREVIEW_SECONDS
         self._busy = False
@@ -145,12 +148,14 @@ class LiveRun:
             with self._while_writing():
                 if self.is_running:  # still, after those events
                     self._remove_preview()
-                    written = write_result(self._scene, result, self._volume_node, self._show)
-                    self._end((written, result))
+                    self._end((self._write(result), result))
         except Exception as error:
             self._end(error)
         finally:
             self._busy = False
+
+    def _write_result(self, result: VolumeResult) -> WrittenNodes:
+        return write_result(self._scene, result, self._volume_node, self._show)
 
     def _end(self, outcome: tuple[WrittenNodes, VolumeResult] | Exception) -> None:
         self._remove_preview()

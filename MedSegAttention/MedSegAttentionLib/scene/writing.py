@@ -8,6 +8,7 @@ from time import perf_counter
 import slicer
 
 from ..data.result import VolumeResult
+from .corrections import remember_slices
 from .nodes import mark_partial, set_provenance, unchanged_on_error
 from .overlays import show_overlay, write_attention
 from .segmentation import hide_earlier, write_segmentation
@@ -55,4 +56,5 @@ def write_result(
         result.provenance.setdefault("seconds", {})["write"] = round(perf_counter() - begin, 4)
         for node in (segmentation, *attention.values()):
             set_provenance(node, result.provenance)
+        remember_slices(segmentation)
     return WrittenNodes(segmentation, attention)
