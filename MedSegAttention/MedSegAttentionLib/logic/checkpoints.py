@@ -58,6 +58,10 @@ class CheckpointLogic:
         """How many slices of a volume a checkpoint would segment, cut along ``axis`` (see :meth:`segment`)."""
         return plan_slices(volume_image(volumeNode), card.orientation, axis).shape[0]
 
+    def sliceAxis(self, volumeNode: Any, card: Card, axis: str = "auto") -> int:
+        """0, 1 or 2 for i, j or k: the axis of a volume that a checkpoint's slices would be cut along."""
+        return plan_slices(volume_image(volumeNode), card.orientation, axis).axes[0]
+
     def secondsPerSlice(self, checkpointId: str, device: str = "auto") -> float:
         """Measured on three slices of noise, in another process; takes seconds."""
         return timing.seconds_per_slice(checkpointId, device)

@@ -11,6 +11,7 @@ from typing import Any
 
 import slicer
 
+from ..checkpoints.catalogue import find_checkpoint
 from ..data.errors import Cancelled, UsageError
 from ..data.result import RunProgress, SliceResult
 from ..inference.settings import RunSettings
@@ -26,6 +27,8 @@ from .segment_handle import SegmentHandle, SegmentResult
 
 IDLE_SETTING, IDLE_SECONDS = "MedSegAttention/WorkerIdleSeconds", 60.0
 """Of the user's settings: after so long without a run the worker process gives its memory back."""
+LIVE_SECONDS = 0.04
+"""Between two updates of the preview of a live run, which somebody waits for."""
 
 
 class RunLogic:
@@ -67,6 +70,7 @@ class RunLogic:
         slices: tuple[int, int] | None = None,
         region: Any = None,
         leftOut: tuple[str, ...] = (),
+        live: bool = False,
         progressCallback: Callable[[SliceResult], None] | Callable[[RunProgress], None] | None = None,
         finishedCallback: Callable[[SegmentHandle], None] | None = None,
         isCancelled: Callable[[], bool] | None = None,
@@ -91,6 +95,8 @@ class RunLogic:
             slices: (first, last) slice to segment, from 0; None for all.
             region: ``vtkMRMLMarkupsROINode``: only what lies in it is segmented; None for all.
             leftOut: names of classes that are not made.
+            live: do the slices alone that the handle's ``want`` asks for, until it asks for the rest; only without
+                waiting.
             progressCallback: called with each finished slice; without waiting with the ``RunProgress`` at each change.
             finishedCallback: called with the handle, once, when it has an outcome; only without waiting.
             isCancelled: asked after each slice.
@@ -112,9 +118,10 @@ class RunLogic:
         )
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
-            run = self._backgroundRunner().start(input_image(volumeNode), **what)
-            live = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor)
-            return SegmentHandle(live, progressCallback, finishedCallback, isCancelled, onCancel)
+            run = self._backgroundRunner().start(input_image(volumeNode), **what, live=live)
+            often = {"preview_seconds": LIVE_SECONDS} if live else {}
+            shown = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor, **often)
+            return SegmentHandle(shown, progressCallback, finishedCallback, isCancelled, onCancel)
         result = self._inference().run(
             input_image(volumeNode),
             **what,
@@ -126,6 +133,15 @@ class RunLogic:
             raise Cancelled(f"volume '{result.name}' left the scene during the run; nothing was written.")
         written = write_result(scene, result, volumeNode, show=show)
         return SegmentResult(written.segmentation, written.attention, result.provenance)
+
+    def warmUp(self, checkpoint: str | None = None) -> None:
+        """Start the worker process before anybody waits for it, and let it load a checkpoint; returns at once.
+
+        Where packages are missing nothing happens, and nothing is said: a run will.
+        """
+        if self._background is None and dependencies.missing_packages():
+            return
+        self._backgroundRunner().warm_up(find_checkpoint(checkpoint) if checkpoint else None)
 
     def attentionRow(
         self,

@@ -76,6 +76,10 @@ class SegmentHandle:
         if not self._live.is_running:
             self._finish()
 
+    def want(self, slices: list[int] | None) -> None:
+        """Ask a live run for slices, numbers from 0, the last of them first; None for all that are left."""
+        self._live.want(slices)
+
     def result(self) -> SegmentResult:
         """What was written; waits for it where the run still goes on.
 

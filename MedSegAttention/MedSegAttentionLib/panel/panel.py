@@ -9,7 +9,7 @@ import qt
 import vtk
 from slicer.i18n import tr as _
 
-from ..data.errors import InputError
+from ..data.errors import InputError, MedSegAttentionError
 from ..logic.segment_handle import SegmentResult
 from ..scene.nodes import is_overlay
 from ..scene.segmentation import source_volume
@@ -23,6 +23,7 @@ from .correct_section import CorrectSection
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
+from .live_section import LiveSection
 from .neighbours import NeighboursSection
 from .options_section import OptionsSection
 from .results_section import ResultsSection
@@ -57,7 +58,16 @@ class Panel:
         self._correct = CorrectSection(ui, logic, self.run, self._ready, self._results.table.selected)
         self._compare = CompareSection(ui, logic, self._installation.ready)
         self._options = OptionsSection(ui, logic, self._candidates)
-        shown = (self._results, self._correct, self._compare, self._attention, self._neighbours, self._options)
+        self._live = LiveSection(ui, self.run, lambda: self._start(live=True))
+        shown = (
+            self._live,
+            self._results,
+            self._correct,
+            self._compare,
+            self._attention,
+            self._neighbours,
+            self._options,
+        )
         self._sections = shown
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
@@ -71,6 +81,7 @@ class Panel:
         self.setParameterNode(parameterNode)
         self._installation.enter()
         self._chooseVolume()
+        qt.QTimer.singleShot(0, self._warmUp)
 
     def _onVolumeAdded(self, _node: Any = None) -> None:
         """An image arrives, and Slicer shows it after this."""
@@ -120,16 +131,37 @@ class Panel:
         self.ui.inputVolumeSelector.disconnect("nodeAdded(vtkMRMLNode*)", self._onVolumeAdded)
 
     def onApplyButton(self, _checked: bool = False) -> None:
-        """Apply, or Cancel while a run is under way."""
-        if self.run.handle:
+        """Apply, or Cancel while a run is under way; a live run does all that is left."""
+        if self.run.live:
+            self.run.doTheRest()
+        elif self.run.handle:
             self.run.askAndCancel()
-            return
+        else:
+            self._start()
+
+    def _start(self, live: bool = False) -> tuple[Any, int] | None:
+        """Run; gives the image and its slice axis, or None where nothing was started."""
         with self.run.errorsShown():
             parameters = self._parameterNode
             what = (parameters.inputVolume, parameters.task, parameters.checkpoint or None)
             if self._correct.mayRunAgain(what[0]) and self._ready(*what):
-                limits = limitsOf(parameters, self.logic.checkpointFor(*what))
-                self.run.start({"volumeNode": parameters.inputVolume, **choicesOf(parameters), **limits})
+                card = self.logic.checkpointFor(*what)
+                choices = {"volumeNode": what[0], **choicesOf(parameters), **limitsOf(parameters, card), "live": live}
+                axis = self.logic.sliceAxis(what[0], card, parameters.axis.value)
+                self.run.start(choices)
+                return what[0], axis
+        return None
+
+    def _warmUp(self) -> None:
+        """Start the worker process, so that the first slice is there sooner."""
+        parameters = self._parameterNode
+        if self._closed or parameters is None or self.run.handle:
+            return
+        cards = self._candidates()
+        try:
+            self.logic.warmUp(cards[0].id if len(cards) == 1 else None)
+        except MedSegAttentionError as error:  # the run to come says it
+            logger.debug("no worker yet: %s", error)
 
     def _onResult(self, result: SegmentResult) -> None:
         """A run has written its result: show it."""
@@ -159,6 +191,7 @@ class Panel:
         if not self._closed:
             self.ui.batchCollapsibleButton.enabled = not running
             self._setInputsEnabled(not running)
+            self._live.onRunning()
 
     def _onBatchRunning(self, running: bool) -> None:
         self._setInputsEnabled(not running)
@@ -185,9 +218,11 @@ class Panel:
             self._options.show()
         self._ownCheckpoints.update()
         button = self.ui.applyButton
-        button.text = _("Cancel") if self.run.handle else _("Apply")
-        button.toolTip = self._whyNot() or (_("Stop the segmentation") if self.run.handle else _("Segment the volume"))
-        button.enabled = not self._whyNot()
+        running, reason = self.run.handle and not self.run.live, self._whyNot()
+        button.text = _("Cancel") if running else _("Apply")
+        button.toolTip = reason or (_("Stop the segmentation") if running else _("Segment the volume"))
+        button.enabled = not reason
+        self.ui.liveButton.enabled = not reason and not running
 
     def _lettingGoOfResult(self) -> bool:
         """Whether another image was just chosen and the result shown was of the one before: it is shown no longer."""
@@ -218,10 +253,12 @@ class Panel:
     def _onTaskChosen(self, task: str) -> None:
         if self._parameterNode:
             self._parameterNode.task = task
+            qt.QTimer.singleShot(0, self._warmUp)
 
     def _onCheckpointChosen(self, checkpoint: str) -> None:
         if self._parameterNode:
             self._parameterNode.checkpoint = checkpoint
+            qt.QTimer.singleShot(0, self._warmUp)
 
     def _candidates(self) -> list[Any]:
         return self._checkpoints.candidates()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class RunSection:
     Attributes:
         handle: of the run under way, or None.
         stopping: whether it was cancelled and is still writing what is finished.
+        live: whether it does what is looked at alone.
     """
 
     def __init__(
@@ -43,7 +45,8 @@ class RunSection:
         self._ui, self._logic = ui, logic
         self._onRunning, self._onResult = onRunning, onResult
         self.handle: SegmentHandle | None = None
-        self.stopping = False
+        self.stopping = self.live = False
+        self._begun: float | None = None  # until the first slice
         self._choices: dict[str, Any] = {}
         self._closed = False
         self._ofResult = ""  # what the status says of a finished run
@@ -70,17 +73,25 @@ class RunSection:
             finished: what is said at its end; empty for what came out.
         """
         self._choices = {"choices": choices, "begin": begin, "finished": finished}
+        self._begun = time.monotonic()
         self.handle = (begin or partial(self._logic.segment, wait=False))(
             **choices, force=force, progressCallback=self._onProgress, finishedCallback=self._onFinished
         )
+        self.live = bool(choices.get("live"))
         self._showRunning(True)
         self.setStatus(_("Loading the network..."))
         self.handle.poll()
 
+    def doTheRest(self) -> None:
+        """Let a live run do all that is left."""
+        self.live = False
+        self.handle.want(None)
+        self._onRunning(True)
+
     def cancel(self, keep: bool = False) -> None:
         """Stop the run, if there is one; ``keep`` keeps its finished slices."""
         if self.handle:
-            self.stopping = keep
+            self.stopping, self.live = keep, False
             self.handle.cancel(keep)
             if self.handle:  # a kept result takes a moment
                 self.setStatus(_("Stopping after this slice..."))
@@ -121,7 +132,7 @@ class RunSection:
             self._showError(_("Segmentation failed: {error}").format(error=error), traceback.format_exc())
 
     def _onFinished(self, run: SegmentHandle) -> None:
-        self.handle, self.stopping = None, False
+        self.handle, self.stopping, self.live = None, False, False
         self._showRunning(False)
         with self.errorsShown():
             try:
@@ -161,8 +172,11 @@ class RunSection:
             return
         self._ui.progressBar.maximum = max(1, progress.count)
         self._ui.progressBar.value = progress.finished
+        if self._begun is not None and progress.finished:
+            logger.info("first slice after %.2f s", time.monotonic() - self._begun)
+            self._begun = None
         if not self.stopping:
-            self.setStatus(progressText(progress))
+            self.setStatus(liveText(progress) if self.live else progressText(progress))
 
     def _showRunning(self, running: bool) -> None:
         if self._closed:
@@ -187,3 +201,9 @@ def progressText(progress: RunProgress) -> str:
     if left < 60:
         return _("{slices}, about {seconds} s left").format(slices=text, seconds=max(1, round(left)))
     return _("{slices}, about {minutes} min left").format(slices=text, minutes=round(left / 60))
+
+
+def liveText(progress: RunProgress) -> str:
+    """What the user reads while a live run waits for where the user looks."""
+    text = _("Live: {number} of {count} slices are done. Scroll to do more; Apply does the rest.")
+    return text.format(number=progress.finished, count=progress.count)

@@ -37,6 +37,9 @@ class Run(Protocol):
     def cancel(self, keep: bool = False) -> None:
         """Stop it."""
 
+    def want(self, slices: list[int] | None) -> None:
+        """Ask for slices, where it is live."""
+
     def result(self) -> VolumeResult:
         """What it gave, or the error it raised."""
 
@@ -53,6 +56,7 @@ class LiveRun:
         show: show the result in the slice views.
         preview: show slices as they come.
         while_writing: makes a context for the one step that takes time, for instance a wait cursor.
+        preview_seconds: at least so long between two updates of the preview.
         write: writes the result, in place of :func:`~.writing.write_result`.
     """
 
@@ -64,12 +68,14 @@ class LiveRun:
         show: bool = True,
         preview: bool = True,
         while_writing: Callable[[], AbstractContextManager] = nullcontext,
+        preview_seconds: float | None = None,
         write: Callable[[VolumeResult], WrittenNodes] | None = None,
     ) -> None:
         self._scene, self._volume_node, self._run = scene, volume_node, run
         self._show, self._wants_preview, self._while_writing = show, preview, while_writing
         self._write = write or self._write_result
         self._preview: Preview | None = None
+        self._preview_seconds = preview_seconds
         self._updated = -PREVIEW_SECONDS
         self._busy = False
         self._outcome: tuple[WrittenNodes, VolumeResult] | Exception | None = None
@@ -95,6 +101,10 @@ class LiveRun:
             else:
                 self._finish()
         return self.is_running
+
+    def want(self, slices: list[int] | None) -> None:
+        """Ask a live run for slices, the last of them first; None for all that are left."""
+        self._run.want(slices)
 
     def cancel(self, keep: bool = False) -> None:
         """Stop the run.
@@ -128,7 +138,8 @@ class LiveRun:
 
     def _update_preview(self) -> None:
         run, now = self._run, time.monotonic()
-        if not self._wants_preview or run.labels is None or now - self._updated < PREVIEW_SECONDS:
+        least = PREVIEW_SECONDS if self._preview_seconds is None else self._preview_seconds
+        if not self._wants_preview or run.labels is None or now - self._updated < least:
             return
         self._updated = now
         try:
