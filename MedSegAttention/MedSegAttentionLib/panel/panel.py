@@ -13,6 +13,7 @@ from ..data.errors import InputError, MedSegAttentionError
 from ..logic.segment_handle import SegmentResult
 from ..scene.nodes import is_overlay
 from ..scene.segmentation import source_volume
+from .advice_section import AdviceSection
 from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
@@ -58,17 +59,10 @@ class Panel:
         self._correct = CorrectSection(ui, logic, self.run, self._ready, self._results.table.selected)
         self._compare = CompareSection(ui, logic, self._installation.ready)
         self._options = OptionsSection(ui, logic, self._candidates)
+        self._advice = AdviceSection(ui, logic, self._candidates)
         self._live = LiveSection(ui, self.run, lambda: self._start(live=True))
-        shown = (
-            self._live,
-            self._results,
-            self._correct,
-            self._compare,
-            self._attention,
-            self._neighbours,
-            self._options,
-        )
-        self._sections = shown
+        ofResult = (self._results, self._correct, self._compare, self._attention, self._neighbours)
+        self._sections = (self._live, *ofResult, self._options, self._advice)
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
@@ -216,6 +210,7 @@ class Panel:
                 parameters.checkpoint = selected  # calls this method again
                 return
             self._options.show()
+            self._advice.show()
         self._ownCheckpoints.update()
         button = self.ui.applyButton
         running, reason = self.run.handle and not self.run.live, self._whyNot()
