@@ -22,7 +22,7 @@ from ..data.errors import CheckpointError
 from .card_file import CARD_FILE, read_card
 from .catalogue import SHIPPED, WEIGHTS_FILE, user_folder
 from .downloading import download, is_url
-from .weights import check_is_safetensors, verified_weights
+from .weights import FAMILIAR_FILE, check_is_safetensors, verified_familiar, verified_weights
 
 Openers = dict[str, Callable[[], IO[bytes]]]
 """Path inside a source, with ``/`` -> a function that opens it."""
@@ -33,6 +33,7 @@ SIZE_LIMIT = 1000 * MEGABYTE
 TAKEN = {
     CARD_FILE.as_posix(): MEGABYTE,
     WEIGHTS_FILE.as_posix(): SIZE_LIMIT,
+    FAMILIAR_FILE.as_posix(): MEGABYTE,
     "docs/README.md": MEGABYTE,
     "LICENSE": MEGABYTE,
 }
@@ -210,6 +211,8 @@ def _checked(folder: Path, place: Path) -> Card:
             "TASK-MODALITY-NETWORK in small letters, with the task that its card names."
         )
     check_is_safetensors(verified_weights(folder, card), WEIGHTS_FILE)
+    if familiar := verified_familiar(folder, card):
+        check_is_safetensors(familiar, FAMILIAR_FILE)
     if (SHIPPED / card.id).is_dir():
         raise CheckpointError(f"checkpoint '{card.id}' ships with the extension; give yours another ID.")
     if (place / card.id).exists():

@@ -91,6 +91,9 @@ def _check_fitted(values: dict[str, Any]) -> None:
             raise ValueError("quality is no table of numbers in [0, 1]")
         if quality["confidence"] != sorted(quality["confidence"]):
             raise ValueError(f"quality confidence {quality['confidence']} does not ascend")
+    familiar = values.get("familiar")
+    if familiar and not (isinstance(familiar["sha256"], str) and 0 < familiar["threshold"] < float("inf")):
+        raise ValueError(f"familiar {familiar} is no threshold and hash")
     for name, (low, high) in values.get("sizes", {}).items():
         if not 0 <= low <= high:
             raise ValueError(f"sizes of {name} {low} to {high} are none")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.card import Card
 from ..data.errors import CheckpointError
@@ -15,15 +15,23 @@ from ..networks import build_network
 from ..networks.known import UnknownNetworkError, require_network
 from .card_file import read_card
 from .quantisation import restored
-from .weights import verified_weights
+from .weights import verified_familiar, verified_weights
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: its card and its network (float32, CPU, evaluation mode)."""
+    """A verified checkpoint.
+
+    Attributes:
+        card: what is known of it.
+        network: float32, CPU, evaluation mode.
+        familiar: what training images look like, see :func:`~..inference.familiarity.distance`; empty where the card
+            does not judge that.
+    """
 
     card: Card
     network: nn.Module
+    familiar: dict[str, Tensor] = field(default_factory=dict)
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:
@@ -44,6 +52,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             card.network, in_channels=card.in_channels, out_channels=card.out_channels, **card.network_config
         )
         network.load_state_dict(restored(load(content)))
+        familiar = load(described) if (described := verified_familiar(folder, card)) else {}
     except UnknownNetworkError as error:
         raise CheckpointError(f"checkpoint '{folder}' cannot run here: {error}") from error
     except (ValueError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
@@ -53,4 +62,4 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             f"checkpoint '{folder}' has slices of {card.fit['size']} pixels; '{card.network}' needs a multiple of "
             f"{network.stride}, or its maps would not lie where they belong. Get the checkpoint again."
         )
-    return Checkpoint(card, network.eval())
+    return Checkpoint(card, network.eval(), familiar)

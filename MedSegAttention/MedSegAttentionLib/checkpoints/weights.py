@@ -15,13 +15,25 @@ HEADER_LIMIT = 100_000_000
 """Bytes of the header that the safetensors format allows."""
 
 
+FAMILIAR_FILE = Path("models/familiar.safetensors")
+"""What the training images look like to the encoder, of a checkpoint that judges it."""
+
+
 def verified_weights(folder: Path, card: Card) -> bytes:
     """The bytes of the weights file, once their SHA-256 is the card's.
 
     Raises:
         CheckpointError: missing, or other bytes than the card promises.
     """
-    path = folder / WEIGHTS_FILE
+    return _verified(folder / WEIGHTS_FILE, card.weights_sha256)
+
+
+def verified_familiar(folder: Path, card: Card) -> bytes | None:
+    """The bytes of the file that tells what training images look like, likewise; None where the card has none."""
+    return _verified(folder / FAMILIAR_FILE, card.familiar["sha256"]) if card.familiar else None
+
+
+def _verified(path: Path, expected: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -29,10 +41,10 @@ def verified_weights(folder: Path, card: Card) -> bytes:
             f"weights '{path}' cannot be read ({error.strerror}). Get the checkpoint again."
         ) from error
     found = hashlib.sha256(content).hexdigest()
-    if found != card.weights_sha256:
+    if found != expected:
         raise CheckpointError(
             f"weights '{path}' are damaged or altered: their SHA-256 is {found}, the card expects "
-            f"{card.weights_sha256}. They were not loaded; get the checkpoint again."
+            f"{expected}. They were not loaded; get the checkpoint again."
         )
     return content
 

@@ -96,6 +96,9 @@ class Card:
             score lies below its threshold is left out of the slice. Empty: never.
         quality: how the expected Dice of a segment follows from its probabilities, see
             :mod:`~..inference.quality`. Empty: none is shown.
+        familiar: ``{"threshold", "sha256", "cases", "kept_aside"}``: from which distance on an image counts as unlike
+            those of the training, see :mod:`~..inference.familiarity`, and the hash of the file beside the weights that
+            the distance is computed from. Empty: not judged.
         sizes: class -> smallest and largest volume in mL of the training cases that hold it whole; empty for pictures.
         temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
@@ -132,6 +135,7 @@ class Card:
     flips: tuple[str, ...] = ()
     presence: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
+    familiar: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, list[float]] = field(default_factory=dict)
     temperature: float = 1.0
     default: bool = False

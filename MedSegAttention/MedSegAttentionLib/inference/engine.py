@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ..checkpoints.loading import Checkpoint
 from ..data.card import UNCERTAINTY, AttentionMap, probability_map
+from ..data.errors import ContractWarning
 from ..data.result import AttentionVolume, RunStart, SliceResult, VolumeResult
 from ..data.volume import VolumeImage
 from ..networks.contract import SegmentationOutput
 from .attention_maps import input_volume, native_volume
+from .familiarity import description, distance
 from .judgement import judgement
 from .limits import as_json, outside_box, told, wanted_slices
 from .postprocessing import postprocess
@@ -55,10 +57,12 @@ class SegmentationRun:
         begin = perf_counter()
         self.maps, mirrors = settings.maps(checkpoint.card), settings.mirrors(checkpoint.card)
         self.prepared = prepare(volume, checkpoint, settings)
-        for warning in self.prepared.warnings:
-            logger.warning("%s", warning)
         tile = ONE_PIECE * int(checkpoint.card.fit["size"])
         self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile, mirrors)
+        self.warnings = list(self.prepared.warnings)
+        self.distance = self._judge_kind(checkpoint)
+        for warning in self.warnings:
+            logger.warning("%s", warning)
         self.labels = np.zeros(self.prepared.volume.array.shape[:3], np.uint8) if labels is None else labels
         self.wanted = wanted_slices(settings, self.prepared.plan)
         self._left_out = settings.left_out_values(checkpoint.card)
@@ -69,6 +73,23 @@ class SegmentationRun:
         self.presence: dict[int, list[float]] = {}
         self.sums: dict[int, np.ndarray] = {}
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
+
+    def _judge_kind(self, checkpoint: Checkpoint) -> float | None:
+        """The distance of the volume from the training images; a :class:`ContractWarning` where it is too large."""
+        card, prepared = checkpoint.card, self.prepared
+        if not checkpoint.familiar:
+            return None
+        found = distance(description(self.predictor.network, prepared, self.predictor.device), checkpoint.familiar)
+        if found > card.familiar["threshold"]:
+            text = (
+                f"'{prepared.volume.name}' looks unlike the images that '{card.id}' was trained on (distance "
+                f"{found:.2f}; nearly all images like those lie below {card.familiar['threshold']:.2f}). Expected: "
+                f"{card.description}"
+            )
+            if not prepared.settings.force:
+                raise ContractWarning(f"{text} Use another volume or checkpoint, or run anyway (force).")
+            self.warnings.append(text)
+        return found
 
     @property
     def start(self) -> RunStart:
@@ -195,8 +216,9 @@ class SegmentationRun:
             "not_found": [label.name for label in classes if label.value not in present],
             **judgement(self.prepared, self.labels, classes, self.sums),
             "presence": self._presence(),
+            "distance": None if self.distance is None else round(self.distance, 3),
             "warnings": [
-                *known["warnings"],
+                *self.warnings,
                 *told(self.prepared.settings, self.wanted, count),
                 *self.predictor.warnings,
             ],

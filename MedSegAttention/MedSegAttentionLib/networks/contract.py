@@ -4,7 +4,9 @@
 * ``network.forward_with_attention(x)`` gives the same with its maps, a :class:`SegmentationOutput`;
 * ``network.stride``: pixels of the picture to one position of its deepest stage; a canvas has a multiple of it;
 * ``network.cells``: stage with a row of attention -> pixels to one of its positions, ``{}`` for none. With any, also
-  ``attention_grid`` and ``attention_row``.
+  ``attention_grid`` and ``attention_row``;
+* ``network.describe(x)``, of those that have it: ``[B, F]`` numbers that tell kinds of pictures apart, from which it is
+  judged whether an image is like those of the training (see :mod:`~..inference.familiarity`).
 
 :class:`~.picture_network.PictureNetwork` has all of them but ``segment``: a network that is derived from it keeps the
 contract.

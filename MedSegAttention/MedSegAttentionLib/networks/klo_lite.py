@@ -106,6 +106,14 @@ class KLOLite(PictureNetwork):
             return upsampled(record.heads[-1])
         return upsampled(self.heads[-1](x))
 
+    def describe(self, x: Tensor) -> Tensor:
+        """``[B, in_channels, H, W] -> [B, F]``: the mean of every channel of the encoder, level by level."""
+        means, x = [], self.padded(x)
+        for block in self.encoder:
+            x = block(x)
+            means.append(x.mean((2, 3)))
+        return torch.cat(means, 1)
+
     def after_level(self, level: int, x: Tensor, record: Record | None) -> Tensor:
         """The attention on the grid of ``level`` (0 for H / 2), where there is one."""
         for stage, layer in self.attention.items():

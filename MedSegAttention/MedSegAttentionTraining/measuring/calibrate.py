@@ -31,6 +31,7 @@ from ..data.cases import Case, DataFolder, read_case, read_folder
 from ..fitting.config import read_config
 from ..fitting.parts import parts_of
 from .calibration import fit_temperature
+from .familiarity import fit_familiar
 from .metrics import dice_of
 from .presence import LOST, fit_presence
 from .quality import fit_quality
@@ -48,7 +49,7 @@ def calibrate(
     lost: float = LOST,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Fit temperature, presence score and expected Dice, and look how large the classes are.
+    """Fit temperature, presence score and expected Dice; look what images look like and how large the classes are.
 
     Args:
         checkpoint: ID or folder.
@@ -60,8 +61,8 @@ def calibrate(
 
     Returns:
         JSON-ready: ``checkpoint``, ``weights_sha256``, ``data``, ``cases``, and for the card ``temperature``,
-        ``presence``, ``quality`` and ``sizes`` (see :class:`~MedSegAttentionLib.data.card.Card`; ``measured`` of
-        ``presence`` holds, for each class, sensitivity and specificity on the very slices it was fitted on).
+        ``presence``, ``quality``, ``familiar`` and ``sizes`` (see :class:`~MedSegAttentionLib.data.card.Card`; those of
+        ``measured`` of ``presence`` are, for each class, of the very slices it was fitted on).
 
     Raises:
         InputError: the data do not fit the checkpoint, nothing was kept aside, or every slice kept aside shows a class.
@@ -89,6 +90,7 @@ def calibrate(
         "cases": len(seen),
         **fitted,
         "quality": fit_quality(*zip(*pairs, strict=True)) if pairs else {},
+        "familiar": fit_familiar(loaded, predictor, [learned for learned, _ in parts], kept),
         "sizes": class_sizes([learned for learned, _ in parts], loaded.card.labels),
     }
 

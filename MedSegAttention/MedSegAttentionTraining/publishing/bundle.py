@@ -6,6 +6,7 @@ of ``evaluate`` and ``reliability`` say; and a card source, the JSON file with w
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save
 from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY, read_card
 from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
 from MedSegAttentionLib.checkpoints.quantisation import quantised
+from MedSegAttentionLib.checkpoints.weights import FAMILIAR_FILE
 from MedSegAttentionLib.data.card import FLIPS, Card
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.networks.known import package_of
@@ -96,6 +98,7 @@ def write_bundle(training: Training, folder: Path, source: Path | None = None, b
         **fitted_entries(training.reports, checksum),
         "weights_sha256": checksum,
     }
+    familiar = base64.b64decode(card.get("familiar", {}).pop("file", ""))
     if not card["metrics"]:
         card["limits"] = [NOT_MEASURED, *card["limits"]]
     names = [label["name"] for label in card["labels"]]
@@ -103,6 +106,7 @@ def write_bundle(training: Training, folder: Path, source: Path | None = None, b
         raise InputError(f"'{source}' lists the classes {names}; the configuration has {config.classes}.")
     for path, content in (
         (WEIGHTS_FILE, weights),
+        *([(FAMILIAR_FILE, familiar)] if familiar else []),
         (CARD_FILE, _json(_metadata(card, changelog))),
         (Path("configs/inference.json"), _json(_inference(config.checkpoint))),
         (Path("docs/README.md"), model_card(card).encode()),

@@ -61,6 +61,9 @@ def card_figures(
     return figures
 
 
+FITTED = ("temperature", "presence", "quality", "familiar", "sizes")
+
+
 def fitted_entries(reports: list[dict[str, Any]], weights_sha256: str) -> dict[str, Any]:
     """What the card takes from the report of ``calibrate``, if there is one.
 
@@ -73,7 +76,7 @@ def fitted_entries(reports: list[dict[str, Any]], weights_sha256: str) -> dict[s
             f"{len(found)} reports of calibrate, of the weights {[report['weights_sha256'][:8] for report in found]}; "
             f"expected one about those to be written, {weights_sha256[:8]}. Calibrate the exported checkpoint again."
         )
-    return {key: report[key] for report in found for key in ("temperature", "presence", "quality", "sizes")}
+    return {key: report[key] for report in found for key in FITTED if key in report}
 
 
 def _figures(report: dict[str, Any], learned: Learned | None) -> dict[str, Any]:

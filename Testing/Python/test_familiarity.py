@@ -1,0 +1,130 @@
+"""Images of another kind than those of the training stop a run, unless the user says so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from safetensors.torch import load, save
+
+from MedSegAttentionLib.__main__ import main
+from MedSegAttentionLib.checkpoints.loading import load_checkpoint
+from MedSegAttentionLib.checkpoints.weights import FAMILIAR_FILE
+from MedSegAttentionLib.data.errors import CheckpointError, ContractWarning
+from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.inference.familiarity import distance
+from MedSegAttentionLib.inference.prediction import Predictor
+from MedSegAttentionLib.inference.settings import RunSettings
+from MedSegAttentionLib.networks import build_network
+from MedSegAttentionLib.runner.in_process import run
+from MedSegAttentionTraining.measuring.familiarity import described, main_directions, threshold_of
+from small_checkpoint import write_card, write_checkpoint
+
+torch.set_num_threads(1)
+CPU = RunSettings(device="cpu")
+FORCED = RunSettings(device="cpu", force=True)
+
+
+def a_scan(number: int, slices: int = 8) -> VolumeImage:
+    """A bright disc on a soft background, of another size and place in each."""
+    generator = np.random.default_rng(number)
+    rows, columns = np.indices((64, 64))
+    array = np.zeros((slices, 64, 64), np.float32)
+    for plane in array:
+        row, column, radius = generator.uniform((24, 24, 8), (40, 40, 14))
+        plane[:] = 0.15 + 0.05 * np.sin(rows / 9) + 0.5 * (np.hypot(rows - row, columns - column) < radius)
+        plane += generator.normal(0, 0.02, plane.shape)
+    return VolumeImage(np.clip(array, 0, 1), np.diag([-1.0, -1.0, 3.0, 1.0]), f"scan {number}")
+
+
+@pytest.fixture(scope="module")
+def a_folder(tmp_path_factory):
+    """A checkpoint of an untrained KLO-Lite that knows what such scans look like."""
+    folder = tmp_path_factory.mktemp("familiar") / "prostate-klo-lite"
+    torch.manual_seed(0)
+    network = build_network("klo-lite", in_channels=1, out_channels=1, width=8).eval()
+    changes = {"id": "prostate-klo-lite", "network": "klo-lite", "network_config": {"width": 8}, "attention": []}
+    write_checkpoint(folder, **changes)
+    weights = save(network.state_dict())
+    (folder / "models" / "model.safetensors").write_bytes(weights)
+    changes |= {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+    write_card(folder, **changes)
+    checkpoint = load_checkpoint(folder)
+    predictor = Predictor(checkpoint.network, "cpu", 1, 128)
+    known = main_directions(np.concatenate([described(checkpoint, predictor, a_scan(n)) for n in range(20)]))
+    kept = [distance(described(checkpoint, predictor, a_scan(n)), known) for n in range(20, 26)]
+    (folder / FAMILIAR_FILE).write_bytes(save(known))
+    sha256 = hashlib.sha256((folder / FAMILIAR_FILE).read_bytes()).hexdigest()
+    write_card(folder, **changes, familiar={"threshold": threshold_of(kept), "sha256": sha256})
+    return folder
+
+
+def other_kind(what: str) -> VolumeImage:
+    scan = a_scan(40)
+    array = {
+        "inverted": 1 - scan.array,
+        "noise": np.random.default_rng(0).random(scan.array.shape).astype(np.float32),
+        "stripes": np.broadcast_to(np.arange(64) % 4 < 2, scan.array.shape).astype(np.float32),
+    }[what]
+    return VolumeImage(array.copy(), scan.ijk_to_ras, what)
+
+
+@pytest.mark.parametrize("number", range(30, 36))
+def test_images_like_those_of_the_training_pass(number, a_folder):
+    result = run(a_scan(number), checkpoint=a_folder, settings=CPU)
+    assert 0.3 < result.provenance["distance"] < load_checkpoint(a_folder).card.familiar["threshold"]
+    assert not [text for text in result.provenance["warnings"] if "unlike" in text]
+
+
+@pytest.mark.parametrize("what", ["inverted", "noise", "stripes"])
+def test_others_stop_with_the_reason_and_force_runs_them(what, a_folder):
+    with pytest.raises(ContractWarning, match=rf"'{what}' looks unlike .*'prostate-klo-lite'.*distance.*\(force\)"):
+        run(other_kind(what), checkpoint=a_folder, settings=CPU)
+    result = run(other_kind(what), checkpoint=a_folder, settings=FORCED)
+    assert [text for text in result.provenance["warnings"] if "looks unlike" in text]
+    assert result.provenance["distance"] > load_checkpoint(a_folder).card.familiar["threshold"]
+
+
+def test_the_command_line_stops_and_leaves_nothing(a_folder, tmp_path, capsys):
+    sitk.WriteImage(sitk.GetImageFromArray(other_kind("noise").array), str(tmp_path / "noise.nrrd"))
+    words = ["segment", str(tmp_path / "noise.nrrd"), "--checkpoint", str(a_folder), "--output", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "looks unlike" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--force"]) == 0
+    record = json.loads((tmp_path / "out" / "noise.json").read_text())
+    assert any("looks unlike" in text for text in record["warnings"])
+
+
+def test_blank_slices_are_not_looked_at(a_folder):
+    scan = a_scan(31, 20)
+    scan.array[5:15] = 0
+    assert run(scan, checkpoint=a_folder, settings=CPU).provenance["distance"] < 1.5
+
+
+def test_a_checkpoint_without_it_judges_nothing(tmp_path):
+    result = run(other_kind("noise"), checkpoint=write_checkpoint(tmp_path / "plain"), settings=CPU)
+    assert result.provenance["distance"] is None
+
+
+@pytest.mark.parametrize("what", ["altered", "missing"])
+def test_a_file_that_is_not_the_card_s_is_refused(what, a_folder, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(a_folder, folder)
+    if what == "missing":
+        (folder / FAMILIAR_FILE).unlink()
+    else:
+        tensors = load((folder / FAMILIAR_FILE).read_bytes())
+        (folder / FAMILIAR_FILE).write_bytes(save(tensors | {"rest": tensors["rest"] * 100}))
+    with pytest.raises(CheckpointError, match=r"familiar\.safetensors"):
+        load_checkpoint(folder)
+
+
+def test_few_cases_kept_aside_get_a_margin_and_many_a_quantile():
+    assert threshold_of([1.0, 1.5]) == pytest.approx(1.74)
+    assert threshold_of(list(np.linspace(0, 1, 101))) == pytest.approx(0.98)
