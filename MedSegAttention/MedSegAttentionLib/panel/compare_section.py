@@ -58,7 +58,7 @@ class CompareSection(Section):
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
         first, second = self._pair()
         self._watch()
-        self._ui.compareOpenButton.enabled = first is not None
+        self._ui.compareOpenButton.visible = self._ui.compareOpenButton.enabled = first is not None
         self._ui.compareButton.enabled = None not in (first, second) and first is not second and not self._busy
         if self._comparison is not None and (first, second) != self._of:
             self._show(None)

@@ -68,6 +68,8 @@ class CorrectSection(Section):
         node = self._result()
         possible = node is not None and source_volume(node) is not None
         redo = possible and self._available and "slice_axis" in provenance_of(node)
+        for button in (self._ui.editButton, self._ui.redoSliceButton, self._ui.redoRangeButton):
+            button.visible = node is not None
         self._ui.editButton.enabled = possible and self._available
         self._ui.redoSliceButton.enabled = redo
         self._ui.redoRangeButton.enabled = redo and sliceRange(self._parameters) is not None

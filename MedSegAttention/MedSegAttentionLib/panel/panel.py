@@ -218,6 +218,7 @@ class Panel:
         button.toolTip = reason or (_("Stop the segmentation") if running else _("Segment the volume"))
         button.enabled = not reason
         self.ui.liveButton.enabled = not reason and not running
+        self.run.setHint("" if self.run.handle or self._batch.running or not parameters else reason)
 
     def _lettingGoOfResult(self) -> bool:
         """Whether another image was just chosen and the result shown was of the one before: it is shown no longer."""

@@ -50,6 +50,7 @@ class RunSection:
         self._choices: dict[str, Any] = {}
         self._closed = False
         self._ofResult = ""  # what the status says of a finished run
+        self._hint = ""
         ui.progressBar.visible = False
 
     def close(self) -> None:
@@ -116,6 +117,12 @@ class RunSection:
     def setStatus(self, text: str) -> None:
         """Say what is going on."""
         if not self._closed:
+            self._ui.statusLabel.text = text
+
+    def setHint(self, text: str) -> None:
+        """Say what is to be done first, while there is nothing else to say."""
+        before, self._hint = self._hint, text
+        if not self._closed and self._ui.statusLabel.text in ("", before):
             self._ui.statusLabel.text = text
 
     @contextmanager
