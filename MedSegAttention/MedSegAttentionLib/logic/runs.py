@@ -27,8 +27,8 @@ from .segment_handle import SegmentHandle, SegmentResult
 
 IDLE_SETTING, IDLE_SECONDS = "MedSegAttention/WorkerIdleSeconds", 60.0
 """Of the user's settings: after so long without a run the worker process gives its memory back."""
-LIVE_SECONDS = 0.04
-"""Between two updates of the preview of a live run, which somebody waits for."""
+LIVE_SECONDS, LIVE_MILLISECONDS = 0.04, 15
+"""Between two updates of the preview of a live run, which somebody waits for; between two looks at it."""
 
 
 class RunLogic:
@@ -121,7 +121,8 @@ class RunLogic:
             run = self._backgroundRunner().start(input_image(volumeNode), **what, live=live)
             often = {"preview_seconds": LIVE_SECONDS} if live else {}
             shown = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor, **often)
-            return SegmentHandle(shown, progressCallback, finishedCallback, isCancelled, onCancel)
+            often = {"pollMilliseconds": LIVE_MILLISECONDS} if live else {}
+            return SegmentHandle(shown, progressCallback, finishedCallback, isCancelled, onCancel, **often)
         result = self._inference().run(
             input_image(volumeNode),
             **what,

@@ -40,8 +40,10 @@ class SegmentHandle:
         finishedCallback: Callable[[SegmentHandle], None] | None,
         isCancelled: Callable[[], bool] | None,
         onCancel: str,
+        pollMilliseconds: int = POLL_MILLISECONDS,
     ) -> None:
-        """Args: live: a ``scene.live.LiveRun``; the others are those of ``MedSegAttentionLogic.segment``."""
+        """Args: live: a ``scene.live.LiveRun``; all but the last are those of ``MedSegAttentionLogic.segment``."""
+        self._pollMilliseconds = pollMilliseconds
         self._live = live
         self._progressCallback, self._finishedCallback = progressCallback, finishedCallback
         self._isCancelled, self._onCancel = isCancelled, onCancel
@@ -110,7 +112,7 @@ class SegmentHandle:
             import qt
         except ImportError:
             return
-        qt.QTimer.singleShot(self.POLL_MILLISECONDS, self._onTime)
+        qt.QTimer.singleShot(self._pollMilliseconds, self._onTime)
 
     def _onTime(self) -> None:
         try:

@@ -14,7 +14,7 @@ from ..scene.positions import slice_of_view
 from .run_section import RunSection
 from .section import Section, silent
 
-REST_MILLISECONDS = 60
+REST_MILLISECONDS = 30
 """After the last turn of the wheel."""
 
 

@@ -152,7 +152,7 @@ class RunSection:
     def _show(self, result: SegmentResult) -> None:
         """A run has written its result."""
         self._onResult(result)
-        finished = _("Finished: {name}, {count} attention maps.").format(
+        finished = _("Finished: {name}, {count} overlays.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
         finished = self._choices.get("finished") or finished
