@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer import (
     vtkMRMLMarkupsFiducialNode,
+    vtkMRMLMarkupsROINode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
     vtkMRMLVectorVolumeNode,
@@ -32,6 +33,7 @@ if hasattr(getattr(slicer, "modules", None), "medsegattention"):
 from MedSegAttentionLib.data.task import BUILT_IN_TASKS
 from MedSegAttentionLib.logic.batches import BatchLogic
 from MedSegAttentionLib.logic.checkpoints import CheckpointLogic
+from MedSegAttentionLib.logic.corrections import CorrectionLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
 from MedSegAttentionLib.logic.results import ResultLogic
 from MedSegAttentionLib.panel.choices import Axis, Device
@@ -39,7 +41,7 @@ from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.setup.sample_data import register_samples
 
-UI_FILES = ("MedSegAttention", "Results", "Attention", "Options", "Batch", "Checkpoints", "SelfCheck")
+UI_FILES = ("MedSegAttention", "Results", "Compare", "Attention", "Options", "Batch", "Checkpoints", "SelfCheck")
 """Files of ``Resources/UI`` from top to bottom of the panel; a widget's name is unique among all of them."""
 
 
@@ -85,6 +87,9 @@ class MedSegAttentionParameterNode:
         axis: which axis slices are cut along.
         showAttention: whether attention maps are computed and shown.
         testTimeFlips: whether to average over mirror images of each slice.
+        slices: first and last slice to segment, counted from 1, as ``3-7``; empty for all.
+        region: only what lies in it is segmented.
+        leftOut: names of classes that are not made, commas between.
         result: the segmentation whose results are shown.
         neighbourStage: attention stage whose neighbours are shown.
         pointList: points to show the neighbours of.
@@ -98,6 +103,9 @@ class MedSegAttentionParameterNode:
     axis: Axis = Axis.AUTO
     showAttention: bool = True
     testTimeFlips: bool = False
+    slices: str = ""
+    region: Union[vtkMRMLMarkupsROINode, None]  # noqa: UP007
+    leftOut: str = ""
     result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007
     neighbourStage: str = "stage4"
     pointList: Union[vtkMRMLMarkupsFiducialNode, None]  # noqa: UP007
@@ -165,7 +173,9 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()
 
 
-class MedSegAttentionLogic(BatchLogic, ResultLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic):
+class MedSegAttentionLogic(
+    BatchLogic, CorrectionLogic, ResultLogic, CheckpointLogic, PackageLogic, ScriptedLoadableModuleLogic
+):
     """Segmentation from the Python console, as from the panel. Its parts are in ``MedSegAttentionLib.logic``.
 
     ``slicer.util.getModuleLogic("MedSegAttention").segment(task="prostate")``

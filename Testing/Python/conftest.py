@@ -25,12 +25,14 @@ os.environ["MEDSEGATTENTION_CHECKPOINTS"] = str(Path(tempfile.gettempdir()) / "n
 ANATOMY = Code("SCT", "123037004", "Anatomical Structure")
 ALTERED = Code("SCT", "49755003", "Morphologically Altered Structure")
 CLASSES = (
-    Label("liver", 1, (221, 130, 101), ANATOMY, Code("SCT", "10200004", "Liver")),
-    Label("left kidney", 2, (185, 102, 83), ANATOMY, Code("SCT", "64033007", "Kidney"), Code("SCT", "7771000", "Left")),
+    Label("liver", 1, (140, 66, 94), ANATOMY, Code("SCT", "10200004", "Liver")),
     Label(
-        "polyp", 5, (192, 104, 88), ALTERED, Code("SCT", "41329004", "Polyp"), region=Code("SCT", "71854001", "Colon")
+        "left kidney", 2, (195, 253, 212), ANATOMY, Code("SCT", "64033007", "Kidney"), Code("SCT", "7771000", "Left")
     ),
-    Label("spleen", 7, (157, 108, 162), ANATOMY, Code("SCT", "78961009", "Spleen")),  # never present
+    Label(
+        "polyp", 5, (254, 242, 37), ALTERED, Code("SCT", "41329004", "Polyp"), region=Code("SCT", "71854001", "Colon")
+    ),
+    Label("spleen", 7, (146, 74, 199), ANATOMY, Code("SCT", "78961009", "Spleen")),  # never present
 )
 
 

@@ -36,7 +36,7 @@ def test_the_page_shows_pictures_volumes_and_origin(a_scene, a_volume_node, a_re
     assert snapshot(a_scene) == before
     page = np.asarray(Image.open(tmp_path / "r.png"))
     assert page.shape == (1754, 1240, 3)
-    assert (page == (221, 130, 101)).all(axis=-1).sum() > 300  # the liver's colour beside its name
+    assert (page == (140, 66, 94)).all(axis=-1).sum() > 300  # the liver's colour beside its name
     written = "\n".join(texts)
     for words in (
         "For research use only",

@@ -72,7 +72,7 @@ def test_a_run_shows_its_result(a_widget, a_scene):
     ]
     assert ui.resultNotesLabel.text == 'a "quoted": text; with | and ü'
     swatch = ui.segmentsTable.item(0, NAME).data(1)  # the decoration
-    assert (swatch.red(), swatch.green(), swatch.blue()) == (221, 130, 101)
+    assert (swatch.red(), swatch.green(), swatch.blue()) == (140, 66, 94)
     assert ui.segmentsTable.item(3, NAME).data(1) is None
 
 
@@ -132,6 +132,38 @@ def test_the_quality_that_is_to_be_expected_has_a_column_once_it_is_known(
     assert ui.segmentsTable.item(1, QUALITY).text() == ""
 
 
+def test_slices_to_look_at_first_are_a_click_away(open_module, a_scene, a_volume_node, a_result):
+    ui = open_module().ui
+    assert ui.lookFirstLabel.isHidden()
+    told = {"slice_axis": "k", "look_first": [3, 0], "look_first_reasons": ["many doubts <here>", "the liver ends"]}
+    node = write_segmentation(a_scene, replace(a_result, provenance=a_result.provenance | told), a_volume_node)
+    ui.resultSelector.setCurrentNode(node)
+    assert ui.lookFirstLabel.text == 'Look here first: slice <a href="3">4</a>, <a href="0">1</a>'
+    assert "Slice 4: many doubts" in ui.lookFirstLabel.toolTip
+    ui.lookFirstLabel.linkActivated.emit("3")
+    to_ras = vtk.vtkMatrix4x4()
+    a_volume_node.GetIJKToRASMatrix(to_ras)
+    assert a_scene.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceOffset() == pytest.approx(
+        to_ras.MultiplyPoint((0, 0, 3, 1))[2]
+    )
+
+
+def test_long_sentences_do_not_widen_the_panel(open_module, an_application, a_scene, a_volume_node, a_result):
+    """A label that wraps its text asks for more width the longer it is, and a section is never narrower than that."""
+    widget = open_module()
+    text = "is larger than in any image that the checkpoint was trained on, and lies where none was seen before. " * 5
+    told = a_result.provenance | {"findings": {"liver": [text]}, "warnings": [text]}
+    node = write_segmentation(a_scene, replace(a_result, provenance=told), a_volume_node)
+    widget.ui.resultSelector.setCurrentNode(node)
+    for label in ("statusLabel", "modelSummaryLabel", "adviceLabel", "attentionMeaningLabel", "batchStatusLabel"):
+        getattr(widget.ui, label).text = text
+    widget.ui.adviceWidget.visible = True
+    widget.parent.resize(380, 900)
+    widget.parent.show()
+    an_application.processEvents()
+    assert widget.parent.minimumSizeHint.width() <= 380
+
+
 def test_the_table_goes_to_the_clipboard_and_to_a_file(a_widget, an_application, tmp_path):
     ui, path = a_widget.ui, tmp_path / "sizes.csv"
     ui.copyTableButton.click()
@@ -181,7 +213,9 @@ def test_edits_are_counted_at_once(a_widget, a_scene, a_volume_node):
     transform = add_transform(a_scene, a_volume_node)
     node.SetAndObserveTransformNodeID(transform.GetID())
     assert table(a_widget.ui)[0][1] == f"{liver() * 1.1 / 1000:.3f}"
-    assert a_widget.ui.resultNotesLabel.text.startswith("Sizes are those after the linear transform.")
+    corrected, sizes, *_warnings = a_widget.ui.resultNotesLabel.text.splitlines()
+    assert corrected == "Corrected by hand: slices 6 to 8."  # those of the kidney that was removed
+    assert sizes == "Sizes are those after the linear transform."
 
 
 def test_a_surface_comes_and_goes(a_widget, a_scene, an_application):
@@ -349,5 +383,5 @@ def test_an_empty_table_has_its_headings(open_module):
 def test_a_closed_scene_leaves_no_word_of_its_runs(a_widget, a_scene):
     assert a_widget.ui.statusLabel.text.startswith("Finished")
     a_scene.Clear(False)
-    assert a_widget.ui.statusLabel.text == ""
+    assert a_widget.ui.statusLabel.text == "Choose an input volume"
     assert a_widget.ui.segmentsTable.rowCount == 0

@@ -41,9 +41,10 @@ def test_every_bound_parameter_exists(a_module):
     bound = {property_text(element, "SlicerParameterName") for element in WIDGETS.values()} - {None}
     parameters = set(a_module.MedSegAttentionParameterNode.allParameters)
     choices = {"inputVolume", "task", "checkpoint", "device", "axis", "showAttention", "testTimeFlips"}
-    assert parameters == choices | {"result", "neighbourStage", "pointList"}
-    lists_that_change = {"task", "checkpoint", "neighbourStage"}  # the panel binds them itself
-    assert bound == parameters - lists_that_change
+    limits = {"slices", "region", "leftOut"}
+    assert parameters == choices | limits | {"result", "neighbourStage", "pointList"}
+    bound_by_the_panel = {"task", "checkpoint", "neighbourStage", "slices", "leftOut"}
+    assert bound == parameters - bound_by_the_panel
 
 
 def test_sliders_keep_their_own_number_of_decimals():

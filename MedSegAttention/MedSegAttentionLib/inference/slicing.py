@@ -70,7 +70,10 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
     column, row = sorted((index for index in range(3) if index != slice_axis), key=lambda index: anatomical[index])
     # Towards L, P and I is against R, A and S; the order of the slices themselves stays that of the file.
     flips = tuple(bool(directions[anatomical[index], index] > 0) for index in (row, column))
-    warning = _acquisition_warning(volume, slice_axis) if axis == "auto" else _asked_warning(volume, slice_axis, wanted)
+    if axis == "auto":
+        warning = _acquisition_warning(volume, slice_axis, orientation)
+    else:
+        warning = _asked_warning(volume, slice_axis, wanted, orientation)
     return _build(volume, (slice_axis, row, column), (False, *flips), warning)
 
 
@@ -100,23 +103,28 @@ def _acquired_along(volume: VolumeImage) -> int | None:
     return coarse if volume.spacing[coarse] >= 2 * max(others) else None
 
 
-def _asked_warning(volume: VolumeImage, slice_axis: int, wanted: int) -> str | None:
-    """A sentence when the user asked for slices that are neither what the network knows nor what was acquired."""
-    if slice_axis in (wanted, _acquired_along(volume)) or volume.size[slice_axis] == 1:
+def _asked_warning(volume: VolumeImage, slice_axis: int, wanted: int, orientation: str) -> str | None:
+    """A sentence when the user asked for slices that the network does not know.
+
+    Also where the image was acquired along them: fine pixels of a plane that it never saw help a network less than
+    coarse ones of a plane that it knows.
+    """
+    if slice_axis == wanted or volume.size[slice_axis] == 1:
         return None
     return (
-        f"'{volume.name}' is cut along axis {AXIS_NAMES[slice_axis]} as asked, but the network was trained on slices "
-        f"along axis {AXIS_NAMES[wanted]}; the result may be poor. Use axis 'auto' for those."
+        f"'{volume.name}' is cut along axis {AXIS_NAMES[slice_axis]} as asked, but the network was trained on "
+        f"{orientation} slices, along axis {AXIS_NAMES[wanted]}; it may find little. Use axis 'auto' for those."
     )
 
 
-def _acquisition_warning(volume: VolumeImage, slice_axis: int) -> str | None:
+def _acquisition_warning(volume: VolumeImage, slice_axis: int, orientation: str) -> str | None:
     """A sentence when the volume was plainly acquired along another axis."""
     coarse = _acquired_along(volume)
     if coarse in (None, slice_axis) or volume.size[slice_axis] == 1:
         return None
     return (
-        f"'{volume.name}' was acquired along axis {AXIS_NAMES[coarse]} ({volume.spacing[coarse]:.2f} mm between slices)"
-        f" but is cut along axis {AXIS_NAMES[slice_axis]}, the one closest to what the network was trained on; the "
-        f"result may be poor. Use axis '{AXIS_NAMES[coarse]}' to cut it as acquired."
+        f"'{volume.name}' was acquired along axis {AXIS_NAMES[coarse]} ({volume.spacing[coarse]:.2f} mm between "
+        f"slices), so the {orientation} slices that the network was trained on are coarse here, and the result is less "
+        f"exact. Use a series that was acquired in {orientation} slices, if there is one; axis 'auto' is right for "
+        "this one."
     )

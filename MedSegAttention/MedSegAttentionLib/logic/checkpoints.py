@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 from ..checkpoints.adding import add_checkpoint, remove_checkpoint
 from ..checkpoints.card_file import read_card
 from ..checkpoints.catalogue import (
@@ -18,7 +20,7 @@ from ..checkpoints.catalogue import (
 )
 from ..data.card import Card
 from ..inference.slicing import plan_slices
-from ..scene.volumes import volume_image
+from ..scene.volumes import input_volumes, lie_together, volume_image
 from ..setup import timing
 
 
@@ -57,6 +59,30 @@ class CheckpointLogic:
     def sliceCount(self, volumeNode: Any, card: Card, axis: str = "auto") -> int:
         """How many slices of a volume a checkpoint would segment, cut along ``axis`` (see :meth:`segment`)."""
         return plan_slices(volume_image(volumeNode), card.orientation, axis).shape[0]
+
+    def sliceAxis(self, volumeNode: Any, card: Card, axis: str = "auto") -> int:
+        """0, 1 or 2 for i, j or k: the axis of a volume that a checkpoint's slices would be cut along."""
+        return plan_slices(volume_image(volumeNode), card.orientation, axis).axes[0]
+
+    def sliceAdvice(self, volumeNode: Any, card: Card, axis: str = "auto") -> tuple[str, Any]:
+        """What speaks against cutting a volume so, and what to choose instead.
+
+        Returns:
+            A sentence, empty where all is well; and ``"auto"`` for the axis, or a volume of the scene of the same place
+            that was acquired in the slices that the checkpoint knows, or None.
+        """
+        warning = plan_slices(volume_image(volumeNode), card.orientation, axis).warning
+        if warning is None:
+            return "", None
+        if axis != "auto":
+            return warning, "auto"
+        for other in input_volumes(slicer.mrmlScene):
+            if other is not volumeNode and lie_together(other, volumeNode):
+                image = volume_image(other)
+                fits = image.channels == card.in_channels
+                if fits and 1 not in image.size and plan_slices(image, card.orientation).warning is None:
+                    return warning, other
+        return warning, None
 
     def secondsPerSlice(self, checkpointId: str, device: str = "auto") -> float:
         """Measured on three slices of noise, in another process; takes seconds."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import slicer
 
+from ..checkpoints.catalogue import find_checkpoint
 from ..data.errors import Cancelled, UsageError
 from ..data.result import RunProgress, SliceResult
 from ..inference.settings import RunSettings
@@ -17,6 +19,7 @@ from ..scene.live import LiveRun
 from ..scene.nodes import unchanged_on_error
 from ..scene.overlays import show_overlay, write_attention
 from ..scene.positions import position_in_image
+from ..scene.regions import box_of
 from ..scene.volumes import active_volume, input_image
 from ..scene.writing import write_result
 from ..setup import dependencies
@@ -24,6 +27,8 @@ from .segment_handle import SegmentHandle, SegmentResult
 
 IDLE_SETTING, IDLE_SECONDS = "MedSegAttention/WorkerIdleSeconds", 60.0
 """Of the user's settings: after so long without a run the worker process gives its memory back."""
+LIVE_SECONDS, LIVE_MILLISECONDS = 0.04, 15
+"""Between two updates of the preview of a live run, which somebody waits for; between two looks at it."""
 
 
 class RunLogic:
@@ -62,6 +67,10 @@ class RunLogic:
         batchSize: int | None = None,
         force: bool = False,
         testTimeFlips: bool = False,
+        slices: tuple[int, int] | None = None,
+        region: Any = None,
+        leftOut: tuple[str, ...] = (),
+        live: bool = False,
         progressCallback: Callable[[SliceResult], None] | Callable[[RunProgress], None] | None = None,
         finishedCallback: Callable[[SegmentHandle], None] | None = None,
         isCancelled: Callable[[], bool] | None = None,
@@ -83,6 +92,11 @@ class RunLogic:
             batchSize: slices at once; None lets the device decide.
             force: run although the volume lies outside of what the checkpoint was trained on.
             testTimeFlips: average over each slice and the mirror images that the checkpoint's card allows.
+            slices: (first, last) slice to segment, from 0; None for all.
+            region: ``vtkMRMLMarkupsROINode``: only what lies in it is segmented; None for all.
+            leftOut: names of classes that are not made.
+            live: do the slices alone that the handle's ``want`` asks for, until it asks for the rest; only without
+                waiting.
             progressCallback: called with each finished slice; without waiting with the ``RunProgress`` at each change.
             finishedCallback: called with the handle, once, when it has an outcome; only without waiting.
             isCancelled: asked after each slice.
@@ -96,12 +110,19 @@ class RunLogic:
         scene = slicer.mrmlScene
         volumeNode = self.activeVolume() if volumeNode is None else volumeNode
         check_on_cancel(onCancel)
-        settings = run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips)
+        settings = replace(
+            run_settings(device, attention, attentionGrid, axis, batchSize, force, testTimeFlips),
+            slices=slices,
+            box=box_of(region, volumeNode) if region else None,
+            left_out=tuple(leftOut),
+        )
         what = {"task": task, "checkpoint": checkpoint, "settings": settings}
         if not wait:
-            run = self._backgroundRunner().start(input_image(volumeNode), **what)
-            live = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor)
-            return SegmentHandle(live, progressCallback, finishedCallback, isCancelled, onCancel)
+            run = self._backgroundRunner().start(input_image(volumeNode), **what, live=live)
+            often = {"preview_seconds": LIVE_SECONDS} if live else {}
+            shown = LiveRun(scene, volumeNode, run, show, preview=show, while_writing=slicer.util.WaitCursor, **often)
+            often = {"pollMilliseconds": LIVE_MILLISECONDS} if live else {}
+            return SegmentHandle(shown, progressCallback, finishedCallback, isCancelled, onCancel, **often)
         result = self._inference().run(
             input_image(volumeNode),
             **what,
@@ -113,6 +134,15 @@ class RunLogic:
             raise Cancelled(f"volume '{result.name}' left the scene during the run; nothing was written.")
         written = write_result(scene, result, volumeNode, show=show)
         return SegmentResult(written.segmentation, written.attention, result.provenance)
+
+    def warmUp(self, checkpoint: str | None = None) -> None:
+        """Start the worker process before anybody waits for it, and let it load a checkpoint; returns at once.
+
+        Where packages are missing nothing happens, and nothing is said: a run will.
+        """
+        if self._background is None and dependencies.missing_packages():
+            return
+        self._backgroundRunner().warm_up(find_checkpoint(checkpoint) if checkpoint else None)
 
     def attentionRow(
         self,

@@ -40,8 +40,10 @@ class SegmentHandle:
         finishedCallback: Callable[[SegmentHandle], None] | None,
         isCancelled: Callable[[], bool] | None,
         onCancel: str,
+        pollMilliseconds: int = POLL_MILLISECONDS,
     ) -> None:
-        """Args: live: a ``scene.live.LiveRun``; the others are those of ``MedSegAttentionLogic.segment``."""
+        """Args: live: a ``scene.live.LiveRun``; all but the last are those of ``MedSegAttentionLogic.segment``."""
+        self._pollMilliseconds = pollMilliseconds
         self._live = live
         self._progressCallback, self._finishedCallback = progressCallback, finishedCallback
         self._isCancelled, self._onCancel = isCancelled, onCancel
@@ -76,6 +78,10 @@ class SegmentHandle:
         if not self._live.is_running:
             self._finish()
 
+    def want(self, slices: list[int] | None) -> None:
+        """Ask a live run for slices, numbers from 0, the last of them first; None for all that are left."""
+        self._live.want(slices)
+
     def result(self) -> SegmentResult:
         """What was written; waits for it where the run still goes on.
 
@@ -106,7 +112,7 @@ class SegmentHandle:
             import qt
         except ImportError:
             return
-        qt.QTimer.singleShot(self.POLL_MILLISECONDS, self._onTime)
+        qt.QTimer.singleShot(self._pollMilliseconds, self._onTime)
 
     def _onTime(self) -> None:
         try:

@@ -14,6 +14,7 @@ from ..data.errors import InputError
 from ..data.result import VolumeResult
 from ..data.volume import VolumeImage
 from ..scene.nodes import unchanged_after
+from ..scene.readable import make_readable
 from ..scene.volumes import input_image
 from ..scene.writing import write_result
 from .exports import export_nifti
@@ -107,6 +108,7 @@ def save_files(
     if choice.report:
         write_report(nodes.segmentation, _beside(stem, ".report.png"))
     if choice.scene:
+        make_readable(scene, volume_node, nodes.segmentation, result.labels, result.ijk_to_ras)
         save_scene(scene, _beside(stem, ".mrb"))
     return {"nodes": round(middle - begin, 4), "files": round(perf_counter() - middle, 4)}
 

@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from ..data.errors import InputError
+from ..scene.corrections import mark_corrections
 from ..scene.label_maps import reference_volume
 from ..scene.measure import measure
 
@@ -32,6 +33,7 @@ def export_dicom(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | 
     if not path.parent.is_dir():
         raise InputError(f"folder '{path.parent}' does not exist; expected an existing folder. Create it first.")
     check_for_dicom(segmentation_node)
+    mark_corrections(segmentation_node)
     exporter = exporter_class(segmentation_node)
     try:
         exporter.export(str(path.parent), path.name, {"SeriesDescription": segmentation_node.GetName()})

@@ -9,6 +9,7 @@ import slicer
 
 from ..data.errors import InputError
 from ..scene.arrays import image_data, to_vtk
+from ..scene.corrections import mark_corrections, told_of_corrections
 from ..scene.label_maps import label_map
 from ..scene.nodes import provenance_of, unchanged_after
 from .files import save_node
@@ -51,6 +52,8 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
             batch; or see :func:`export_nifti` and :func:`~.files.save_node`.
     """
     path = Path(path).absolute()
+    if isinstance(segmentation_node, slicer.vtkMRMLSegmentationNode):
+        mark_corrections(segmentation_node)
     if path.name.lower().endswith(".seg.nrrd"):
         return [save_node(segmentation_node, path)]
     ending = next((ending for ending in NIFTI_ENDINGS if path.name.lower().endswith(ending)), None)
@@ -61,7 +64,7 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
         raise InputError(f"'{beside}' is there and was written by no export; choose another folder or name.")
     written = export_nifti(segmentation_node, path)
     values = [{"name": name, "value": value} for name, value in label_map(segmentation_node).values.items()]
-    described = {**provenance_of(segmentation_node), "segments": values}
+    described = {**provenance_of(segmentation_node), **told_of_corrections(segmentation_node), "segments": values}
     try:
         beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

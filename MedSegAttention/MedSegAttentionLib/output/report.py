@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
+from ..scene.corrections import corrected_slices, redone_slices
 from ..scene.label_maps import label_map, reference_volume
 from ..scene.measure import SegmentationMeasure, measure
 from ..scene.nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
@@ -75,10 +76,16 @@ def _notes(
     notes = [
         ("Not found", ", ".join(sizes.not_found)),
         ("Partial, the run was stopped; finished slices", _finished(node)),
+        ("Corrected by hand, slices", _from_one(corrected_slices(node))),
+        ("Made anew later, slices", _from_one(redone_slices(node))),
         *(("Warning", text) for text in provenance.get("warnings", [])),
         *((name, text) for name, texts in provenance.get("findings", {}).items() for text in texts),
     ]
     return [(title, text) for title, text in notes if text]
+
+
+def _from_one(numbers: list[int]) -> str:
+    return ", ".join(str(number + 1) for number in numbers)
 
 
 def _finished(node: slicer.vtkMRMLSegmentationNode) -> str:

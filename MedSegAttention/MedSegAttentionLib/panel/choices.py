@@ -10,6 +10,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from ..data.card import Card
+
 
 class Device(Enum):
     """Where the network runs."""
@@ -46,4 +48,25 @@ def choicesOf(parameters: Any) -> dict[str, Any]:
         "axis": parameters.axis.value,
         "attention": parameters.showAttention,
         "testTimeFlips": parameters.testTimeFlips,
+    }
+
+
+def sliceRange(parameters: Any) -> tuple[int, int] | None:
+    """(first, last) slice to segment, from 0; None for all."""
+    first, _to, last = parameters.slices.partition("-")
+    return (int(first) - 1, int(last) - 1) if first.isdecimal() and last.isdecimal() else None
+
+
+def leftOut(parameters: Any) -> list[str]:
+    """Names of the classes that are not made."""
+    return [name for name in parameters.leftOut.split(",") if name]
+
+
+def limitsOf(parameters: Any, card: Card) -> dict[str, Any]:
+    """What of the image is segmented, as keywords of ``segment``; classes that the checkpoint lacks are not named."""
+    known = [label.name for label in card.labels]
+    return {
+        "slices": sliceRange(parameters),
+        "region": parameters.region,
+        "leftOut": tuple(name for name in leftOut(parameters) if name in known),
     }

@@ -9,19 +9,24 @@ import qt
 import vtk
 from slicer.i18n import tr as _
 
-from ..data.errors import InputError
+from ..data.errors import InputError, MedSegAttentionError
 from ..logic.segment_handle import SegmentResult
 from ..scene.nodes import is_overlay
 from ..scene.segmentation import source_volume
+from .advice_section import AdviceSection
 from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
-from .choices import choicesOf
+from .choices import choicesOf, limitsOf
+from .compare_section import CompareSection
+from .correct_section import CorrectSection
 from .expected_time import ExpectedTime
 from .installation import Installation
 from .licence import licenceAccepted
+from .live_section import LiveSection
 from .neighbours import NeighboursSection
+from .options_section import OptionsSection
 from .results_section import ResultsSection
 from .run_section import RunSection
 from .self_check_section import SelfCheckSection
@@ -51,7 +56,13 @@ class Panel:
         self._results = ResultsSection(ui, logic, self.run.setStatus)
         self._attention = AttentionSection(ui)
         self._neighbours = NeighboursSection(ui, logic, self._ready)
-        self._sections = (self._results, self._attention, self._neighbours)
+        self._correct = CorrectSection(ui, logic, self.run, self._ready, self._results.table.selected)
+        self._compare = CompareSection(ui, logic, self._installation.ready)
+        self._options = OptionsSection(ui, logic, self._candidates)
+        self._advice = AdviceSection(ui, logic, self._candidates)
+        self._live = LiveSection(ui, self.run, lambda: self._start(live=True))
+        ofResult = (self._results, self._correct, self._compare, self._attention, self._neighbours)
+        self._sections = (self._live, *ofResult, self._options, self._advice)
         self._batch = BatchSection(ui, logic, lambda: self._parameterNode, self._candidatesReady, self._onBatchRunning)
         self._ownCheckpoints = CheckpointsSection(ui, logic, self._selectedCheckpoint, self._onCheckpointsChanged)
         self._selfCheck = SelfCheckSection(ui, logic)
@@ -64,6 +75,7 @@ class Panel:
         self.setParameterNode(parameterNode)
         self._installation.enter()
         self._chooseVolume()
+        qt.QTimer.singleShot(0, self._warmUp)
 
     def _onVolumeAdded(self, _node: Any = None) -> None:
         """An image arrives, and Slicer shows it after this."""
@@ -113,20 +125,43 @@ class Panel:
         self.ui.inputVolumeSelector.disconnect("nodeAdded(vtkMRMLNode*)", self._onVolumeAdded)
 
     def onApplyButton(self, _checked: bool = False) -> None:
-        """Apply, or Cancel while a run is under way."""
-        if self.run.handle:
+        """Apply, or Cancel while a run is under way; a live run does all that is left."""
+        if self.run.live:
+            self.run.doTheRest()
+        elif self.run.handle:
             self.run.askAndCancel()
-            return
+        else:
+            self._start()
+
+    def _start(self, live: bool = False) -> tuple[Any, int] | None:
+        """Run; gives the image and its slice axis, or None where nothing was started."""
         with self.run.errorsShown():
             parameters = self._parameterNode
-            if self._ready(parameters.inputVolume, parameters.task, parameters.checkpoint or None):
-                self.run.start({"volumeNode": parameters.inputVolume, **choicesOf(parameters)})
+            what = (parameters.inputVolume, parameters.task, parameters.checkpoint or None)
+            if self._correct.mayRunAgain(what[0]) and self._ready(*what):
+                card = self.logic.checkpointFor(*what)
+                choices = {"volumeNode": what[0], **choicesOf(parameters), **limitsOf(parameters, card), "live": live}
+                axis = self.logic.sliceAxis(what[0], card, parameters.axis.value)
+                self.run.start(choices)
+                return what[0], axis
+        return None
+
+    def _warmUp(self) -> None:
+        """Start the worker process, so that the first slice is there sooner."""
+        parameters = self._parameterNode
+        if self._closed or parameters is None or self.run.handle:
+            return
+        cards = self._candidates()
+        try:
+            self.logic.warmUp(cards[0].id if len(cards) == 1 else None)
+        except MedSegAttentionError as error:  # the run to come says it
+            logger.debug("no worker yet: %s", error)
 
     def _onResult(self, result: SegmentResult) -> None:
         """A run has written its result: show it."""
         self._time.remember(result.provenance)
         self.logic.getParameterNode().result = result.segmentationNode
-        self._results.showSurfacesIfSeen()
+        self._results.showRun()
 
     def _ready(self, volumeNode: Any, task: str, checkpoint: str | None) -> bool:
         """Whether this can run: packages are there, and the user accepts the licence of the checkpoint it needs."""
@@ -150,13 +185,15 @@ class Panel:
         if not self._closed:
             self.ui.batchCollapsibleButton.enabled = not running
             self._setInputsEnabled(not running)
+            self._live.onRunning()
 
     def _onBatchRunning(self, running: bool) -> None:
         self._setInputsEnabled(not running)
 
     def _setInputsEnabled(self, enabled: bool) -> None:
         self.ui.inputsWidget.enabled = self.ui.optionsCollapsibleButton.enabled = enabled
-        self._neighbours.setAvailable(enabled)
+        for section in (self._neighbours, self._correct):
+            section.setAvailable(enabled)
         self._update()
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
@@ -172,11 +209,16 @@ class Panel:
             if selected != parameters.checkpoint:
                 parameters.checkpoint = selected  # calls this method again
                 return
+            self._options.show()
+            self._advice.show()
         self._ownCheckpoints.update()
         button = self.ui.applyButton
-        button.text = _("Cancel") if self.run.handle else _("Apply")
-        button.toolTip = self._whyNot() or (_("Stop the segmentation") if self.run.handle else _("Segment the volume"))
-        button.enabled = not self._whyNot()
+        running, reason = self.run.handle and not self.run.live, self._whyNot()
+        button.text = _("Cancel") if running else _("Apply")
+        button.toolTip = reason or (_("Stop the segmentation") if running else _("Segment the volume"))
+        button.enabled = not reason
+        self.ui.liveButton.enabled = not reason and not running
+        self.run.setHint("" if self.run.handle or self._batch.running or not parameters else reason)
 
     def _lettingGoOfResult(self) -> bool:
         """Whether another image was just chosen and the result shown was of the one before: it is shown no longer."""
@@ -207,10 +249,12 @@ class Panel:
     def _onTaskChosen(self, task: str) -> None:
         if self._parameterNode:
             self._parameterNode.task = task
+            qt.QTimer.singleShot(0, self._warmUp)
 
     def _onCheckpointChosen(self, checkpoint: str) -> None:
         if self._parameterNode:
             self._parameterNode.checkpoint = checkpoint
+            qt.QTimer.singleShot(0, self._warmUp)
 
     def _candidates(self) -> list[Any]:
         return self._checkpoints.candidates()

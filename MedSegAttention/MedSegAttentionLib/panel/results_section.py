@@ -12,10 +12,15 @@ from slicer.i18n import tr as _
 
 from ..data.case import file_names
 from ..data.errors import MedSegAttentionError
+from ..data.volume import AXIS_NAMES
+from ..scene.corrections import mark_corrections, redone_slices
 from ..scene.measure import SegmentationMeasure, measure
 from ..scene.nodes import CHECKPOINT_ATTRIBUTE, PARTIAL_ATTRIBUTE, provenance_of
-from ..scene.segmentation import is_surface_shown, show_surface
+from ..scene.positions import jump_to
+from ..scene.segmentation import is_surface_shown, show_surface, source_volume
+from ..scene.segments import slice_place
 from ..scene.surfaces import is_3d_seen
+from .correct_section import slicesText
 from .section import Section, silent
 from .segments_table import SegmentsTable
 
@@ -38,6 +43,8 @@ class ResultsSection(Section):
         self._connect(ui.show3DButton, "toggled(bool)", self._onShow3D)
         self._connect(ui.exportButton, "clicked(bool)", self._onExport)
         self._connect(ui.copyTableButton, "clicked(bool)", self._onCopy)
+        self._connect(ui.lookFirstLabel, "linkActivated(QString)", self._onLookFirst)
+        ui.lookFirstLabel.textInteractionFlags = qt.Qt.LinksAccessibleByMouse | qt.Qt.LinksAccessibleByKeyboard
 
     def setParameterNode(self, parameters: Any) -> None:
         """Follow this parameter node; segments are counted anew, since they may have been edited meanwhile."""
@@ -51,8 +58,9 @@ class ResultsSection(Section):
             self._surfaces = None
         super().close()
 
-    def showSurfacesIfSeen(self) -> None:
-        """A run has ended: where the layout has a 3-D view, its surfaces are made."""
+    def showRun(self) -> None:
+        """A run has ended, perhaps in the result shown: fill anew; where a 3-D view is seen surfaces are made."""
+        self._onEdited()
         if self._node() is not None and self._ui.show3DButton.enabled and is_3d_seen(slicer.mrmlScene):
             self._ui.show3DButton.checked = True
 
@@ -97,6 +105,9 @@ class ResultsSection(Section):
         self.table.clear(seen=node is not None)
         ui.show3DButton.enabled = ui.exportButton.enabled = ui.copyTableButton.enabled = False
         ui.resultNotesLabel.text = ""
+        for button in (ui.show3DButton, ui.exportButton, ui.copyTableButton):
+            button.visible = node is not None
+        self._showLookFirst(node)
         if node is None:
             ui.resultNotesLabel.text = _("Nothing is segmented yet.") if self._parameters else ""
             return
@@ -109,6 +120,22 @@ class ResultsSection(Section):
         ui.exportButton.enabled = ui.copyTableButton.enabled = True
         ui.show3DButton.enabled = measured.slice_count > 1 and self._surfaces is None
         ui.resultNotesLabel.text = "\n".join(_notes(node, measured))
+
+    def _showLookFirst(self, node: Any) -> None:
+        """Links to the slices where the result is most likely wrong, with the reasons."""
+        told = provenance_of(node) if node is not None else {}
+        links = [f'<a href="{number}">{number + 1}</a>' for number in told.get("look_first", ())]
+        self._ui.lookFirstLabel.visible = bool(links)
+        self._ui.lookFirstLabel.text = _("Look here first: slice {numbers}").format(numbers=", ".join(links))
+        reasons = zip(told.get("look_first", ()), told.get("look_first_reasons", ()), strict=False)
+        texts = [_("Slice {number}: {reason}").format(number=number + 1, reason=reason) for number, reason in reasons]
+        self._ui.lookFirstLabel.toolTip = "\n".join([_("Slices where the result is most likely wrong"), *texts])
+
+    def _onLookFirst(self, link: str) -> None:
+        node = self._node()
+        if node is not None and (volume := source_volume(node)) is not None:
+            axis = AXIS_NAMES.index(provenance_of(node)["slice_axis"])
+            jump_to(slicer.mrmlScene, slice_place(volume, axis, int(link)))
 
     def _onShow3D(self, shown: bool) -> None:
         node = self._node()
@@ -178,6 +205,10 @@ def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
         text = _("The run was cancelled: slices {first} to {last} alone are segmented.")
         first, last = (int(number) + 1 for number in node.GetAttribute(PARTIAL_ATTRIBUTE).split("-"))
         notes.append(text.format(first=first, last=last))
+    if corrected := mark_corrections(node):
+        notes.append(_("Corrected by hand: {slices}.").format(slices=slicesText(corrected)))
+    if redone := redone_slices(node):
+        notes.append(_("Made anew later: {slices}.").format(slices=slicesText(redone)))
     if measured.unit in ("pixels", "voxels"):
         notes.append(_("The image has no spacing in millimetres, so sizes are counts."))
     if measured.transform == "linear":

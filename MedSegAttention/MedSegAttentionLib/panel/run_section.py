@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import slicer
@@ -26,6 +28,7 @@ class RunSection:
     Attributes:
         handle: of the run under way, or None.
         stopping: whether it was cancelled and is still writing what is finished.
+        live: whether it does what is looked at alone.
     """
 
     def __init__(
@@ -42,10 +45,12 @@ class RunSection:
         self._ui, self._logic = ui, logic
         self._onRunning, self._onResult = onRunning, onResult
         self.handle: SegmentHandle | None = None
-        self.stopping = False
+        self.stopping = self.live = False
+        self._begun: float | None = None  # until the first slice
         self._choices: dict[str, Any] = {}
         self._closed = False
         self._ofResult = ""  # what the status says of a finished run
+        self._hint = ""
         ui.progressBar.visible = False
 
     def close(self) -> None:
@@ -53,29 +58,41 @@ class RunSection:
         self._closed = True
         self.cancel()
 
-    def start(self, choices: dict[str, Any], force: bool = False) -> None:
+    def start(
+        self,
+        choices: dict[str, Any],
+        force: bool = False,
+        begin: Callable[..., SegmentHandle] | None = None,
+        finished: str = "",
+    ) -> None:
         """Run.
 
         Args:
-            choices: keywords of ``MedSegAttentionLogic.segment``.
+            choices: keywords of ``begin``.
             force: also on a volume that the checkpoint was not trained on.
+            begin: starts a run and gives its handle; None for ``MedSegAttentionLogic.segment``.
+            finished: what is said at its end; empty for what came out.
         """
-        self._choices = choices
-        self.handle = self._logic.segment(
-            **choices,
-            force=force,
-            wait=False,
-            progressCallback=self._onProgress,
-            finishedCallback=self._onFinished,
+        self._choices = {"choices": choices, "begin": begin, "finished": finished}
+        self._begun = time.monotonic()
+        self.handle = (begin or partial(self._logic.segment, wait=False))(
+            **choices, force=force, progressCallback=self._onProgress, finishedCallback=self._onFinished
         )
+        self.live = bool(choices.get("live"))
         self._showRunning(True)
         self.setStatus(_("Loading the network..."))
         self.handle.poll()
 
+    def doTheRest(self) -> None:
+        """Let a live run do all that is left."""
+        self.live = False
+        self.handle.want(None)
+        self._onRunning(True)
+
     def cancel(self, keep: bool = False) -> None:
         """Stop the run, if there is one; ``keep`` keeps its finished slices."""
         if self.handle:
-            self.stopping = keep
+            self.stopping, self.live = keep, False
             self.handle.cancel(keep)
             if self.handle:  # a kept result takes a moment
                 self.setStatus(_("Stopping after this slice..."))
@@ -102,6 +119,12 @@ class RunSection:
         if not self._closed:
             self._ui.statusLabel.text = text
 
+    def setHint(self, text: str) -> None:
+        """Say what is to be done first, while there is nothing else to say."""
+        before, self._hint = self._hint, text
+        if not self._closed and self._ui.statusLabel.text in ("", before):
+            self._ui.statusLabel.text = text
+
     @contextmanager
     def errorsShown(self) -> Iterator[None]:
         """Tell the user what the block raises."""
@@ -116,7 +139,7 @@ class RunSection:
             self._showError(_("Segmentation failed: {error}").format(error=error), traceback.format_exc())
 
     def _onFinished(self, run: SegmentHandle) -> None:
-        self.handle, self.stopping = None, False
+        self.handle, self.stopping, self.live = None, False, False
         self._showRunning(False)
         with self.errorsShown():
             try:
@@ -129,9 +152,10 @@ class RunSection:
     def _show(self, result: SegmentResult) -> None:
         """A run has written its result."""
         self._onResult(result)
-        finished = _("Finished: {name}, {count} attention maps.").format(
+        finished = _("Finished: {name}, {count} overlays.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
+        finished = self._choices.get("finished") or finished
         done, count = result.provenance.get("slices", (0, 0))
         if done < count:
             finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
@@ -146,7 +170,7 @@ class RunSection:
         if not self._closed and slicer.util.confirmOkCancelDisplay(
             question, _("Outside of what the checkpoint was trained on")
         ):
-            self.start(self._choices, force=True)
+            self.start(**self._choices, force=True)
         else:
             self.setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
 
@@ -155,8 +179,11 @@ class RunSection:
             return
         self._ui.progressBar.maximum = max(1, progress.count)
         self._ui.progressBar.value = progress.finished
+        if self._begun is not None and progress.finished:
+            logger.info("first slice after %.2f s", time.monotonic() - self._begun)
+            self._begun = None
         if not self.stopping:
-            self.setStatus(progressText(progress))
+            self.setStatus(liveText(progress) if self.live else progressText(progress))
 
     def _showRunning(self, running: bool) -> None:
         if self._closed:
@@ -181,3 +208,9 @@ def progressText(progress: RunProgress) -> str:
     if left < 60:
         return _("{slices}, about {seconds} s left").format(slices=text, seconds=max(1, round(left)))
     return _("{slices}, about {minutes} min left").format(slices=text, minutes=round(left / 60))
+
+
+def liveText(progress: RunProgress) -> str:
+    """What the user reads while a live run waits for where the user looks."""
+    text = _("Live: {number} of {count} slices are done. Scroll to do more; Apply does the rest.")
+    return text.format(number=progress.finished, count=progress.count)

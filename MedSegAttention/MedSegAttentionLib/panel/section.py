@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import qt
 import vtk
 
 Observation = tuple[Any, Any, Callable[..., None]]
 """(MRML or VTK object, event, method)."""
+LEAST_ROW = 24
+"""Height of a row of a table without any, pixels."""
 
 
 class Section:
@@ -81,3 +84,21 @@ def fill(comboBox: Any, entries: list[tuple[str, str]], selected: str) -> None:
             for text, data in entries:
                 comboBox.addItem(text, data)
         comboBox.currentIndex = max(0, comboBox.findData(selected)) if entries else -1
+
+
+def fixedItem(text: str) -> Any:
+    """A cell of a table that cannot be typed into."""
+    item = qt.QTableWidgetItem(text)
+    item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+    return item
+
+
+def fitHeight(table: Any, most: int) -> None:
+    """As high as its header and rows, of which ``most`` are in sight.
+
+    No height of its own: what grows with its content makes the panel grow without end.
+    """
+    rows = [table.rowHeight(row) for row in range(min(table.rowCount, most))]
+    height = sum(rows) + max(rows, default=LEAST_ROW) + 2 * table.frameWidth  # the header is no higher than a row
+    table.minimumHeight = height
+    table.maximumHeight = height

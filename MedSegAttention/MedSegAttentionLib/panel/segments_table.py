@@ -13,10 +13,10 @@ from ..scene.measure import SegmentationMeasure, SegmentMeasure
 from ..scene.nodes import provenance_of
 from ..scene.positions import jump_to
 from ..scene.segments import is_segment_shown, largest_place, rename_segment, show_segment
-from .section import silent
+from .section import LEAST_ROW, fitHeight, fixedItem, silent
 
 EYE, NAME, SIZE, SLICES, QUALITY, MARK = range(6)
-MOST_ROWS, LEAST_ROW = 14, 24
+MOST_ROWS = 14
 
 
 class SegmentsTable:
@@ -53,7 +53,7 @@ class SegmentsTable:
                 self._fillRow(row, segment_id, segment, measured, expected.get(segment.name, {}))
             for row, name in enumerate(measured.not_found, start=len(found)):
                 for column, text in ((EYE, ""), (NAME, name), (SIZE, _("not found")), (SLICES, "0")):
-                    table.setItem(row, column, _fixed(text))
+                    table.setItem(row, column, fixedItem(text))
         table.setColumnHidden(QUALITY, not expected)
         table.setColumnHidden(MARK, not any(segment.findings for _id, segment in found))
         self._fit()
@@ -78,19 +78,19 @@ class SegmentsTable:
         measured: SegmentationMeasure,
         expected: dict[str, Any],
     ) -> None:
-        eye, name = _fixed(""), qt.QTableWidgetItem(segment.name)
+        eye, name = fixedItem(""), qt.QTableWidgetItem(segment.name)
         eye.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
         eye.setCheckState(qt.Qt.Checked if is_segment_shown(self._node, segment_id) else qt.Qt.Unchecked)
         eye.setToolTip(_("Show or hide {name}").format(name=segment.name))
         name.setData(qt.Qt.DecorationRole, qt.QColor(*segment.colour))
         bound = "≥ " if segment.is_lower_bound else ""
-        quality = _fixed(f"{expected['dice']:.2f}" if "dice" in expected else "")
+        quality = fixedItem(f"{expected['dice']:.2f}" if "dice" in expected else "")
         if interval := expected.get("interval"):
             quality.setToolTip(_("Expected Dice, probably between {low} and {high}").format(**_ends(interval)))
-        mark = _fixed("⚠" if segment.findings else "")
+        mark = fixedItem("⚠" if segment.findings else "")
         mark.setToolTip("\n".join(segment.findings))
-        size = _fixed(bound + sizeText(segment.size, measured.unit))
-        slices = _fixed(_("{number} of {count}").format(number=segment.slices, count=measured.slice_count))
+        size = fixedItem(bound + sizeText(segment.size, measured.unit))
+        slices = fixedItem(_("{number} of {count}").format(number=segment.slices, count=measured.slice_count))
         for column, item in enumerate((eye, name, size, slices, quality, mark)):
             self._table.setItem(row, column, item)
 
@@ -101,14 +101,9 @@ class SegmentsTable:
         self._table.setColumnHidden(MARK, True)
 
     def _fit(self) -> None:
-        """All rows in sight, and no height of its own: what grows with its content makes the panel grow without end."""
-        table = self._table
         for column in (EYE, SIZE, SLICES, QUALITY, MARK):
-            table.resizeColumnToContents(column)
-        rows = [table.rowHeight(row) for row in range(min(table.rowCount, MOST_ROWS))]
-        height = sum(rows) + max(rows, default=LEAST_ROW) + 2 * table.frameWidth  # the header is no higher than a row
-        table.minimumHeight = height
-        table.maximumHeight = height
+            self._table.resizeColumnToContents(column)
+        fitHeight(self._table, MOST_ROWS)
 
     def _onChanged(self, row: int, column: int) -> None:
         if row >= len(self._ids):
@@ -131,13 +126,6 @@ class SegmentsTable:
     def _onClicked(self, row: int, column: int) -> None:
         if row < len(self._ids) and column != EYE and (place := largest_place(self._node, self._ids[row])):
             jump_to(slicer.mrmlScene, place)
-
-
-def _fixed(text: str) -> Any:
-    """An item that cannot be typed into."""
-    item = qt.QTableWidgetItem(text)
-    item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-    return item
 
 
 def _ends(interval: tuple[float, float]) -> dict[str, str]:

@@ -8,9 +8,11 @@ import numpy as np
 import slicer
 import vtk
 
+from ..data.comparison import NamedLabels
 from ..data.errors import InputError
 from .arrays import from_vtk, image_array
-from .nodes import PROVENANCE_ATTRIBUTE, nodes_of_class
+from .measure import has_real_spacing
+from .nodes import PROVENANCE_ATTRIBUTE, nodes_of_class, world_from_local
 from .segmentation import source_volume
 
 
@@ -46,15 +48,18 @@ def reference_volume(segmentation_node: slicer.vtkMRMLSegmentationNode) -> slice
     return volume
 
 
-def label_map(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelMap:
-    """The segments on the grid of their image; where two overlap the later one wins.
+def label_map(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode | None = None
+) -> LabelMap:
+    """The segments on the grid of their image, or of another; where two overlap the later one wins.
 
     Each keeps the label value of its class. Segments a user added may share one: then all are counted 1, 2, ...
 
     Raises:
         InputError: see :func:`reference_volume`; no segment, more than a byte can number, or two of one name.
     """
-    volume_node, segmentation = reference_volume(segmentation_node), segmentation_node.GetSegmentation()
+    volume_node = volume_node or reference_volume(segmentation_node)
+    segmentation = segmentation_node.GetSegmentation()
     ids = list(segmentation.GetSegmentIDs())
     if not 0 < len(ids) < 256:
         raise InputError(f"'{segmentation_node.GetName()}' has {len(ids)} segments; expected 1 to 255.")
@@ -67,8 +72,32 @@ def label_map(segmentation_node: slicer.vtkMRMLSegmentationNode) -> LabelMap:
         values = list(range(1, len(segments) + 1))
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
-    array, ijk_to_ras = _merged(segmentation_node, volume_node, matrix, ids, values), from_vtk(matrix)
+    array, ijk_to_ras = merged_labels(segmentation_node, volume_node, matrix, ids, values), from_vtk(matrix)
     return LabelMap(array, ijk_to_ras, dict(zip(names, values, strict=True)))
+
+
+def labels_to_compare(
+    first: slicer.vtkMRMLSegmentationNode, second: slicer.vtkMRMLSegmentationNode
+) -> tuple[NamedLabels, NamedLabels]:
+    """Two segmentations on the grid of the image of the first.
+
+    Raises:
+        InputError: see :func:`label_map`; or they lie under different transforms.
+    """
+    volume_node = reference_volume(first)
+    if not np.allclose(world_from_local(first), world_from_local(second)):
+        raise InputError(
+            f"'{first.GetName()}' and '{second.GetName()}' lie under different transforms; expected the same. Harden "
+            "the transforms in the Transforms module."
+        )
+    maps = [label_map(node, volume_node) for node in (first, second)]
+    spacing, sizes = np.linalg.norm(maps[0].ijk_to_ras[:3, :3], axis=0), volume_node.GetImageData().GetDimensions()
+    in_plane = tuple(float(step) for step, size in zip(spacing, sizes, strict=True) if size > 1)
+    has_scale = has_real_spacing(first, 1 in sizes, in_plane)
+    return tuple(
+        NamedLabels(node.GetName(), item.array, item.ijk_to_ras, item.values, has_scale)
+        for node, item in zip((first, second), maps, strict=True)
+    )
 
 
 def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentationNode:
@@ -85,13 +114,14 @@ def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentatio
     return made[-1]
 
 
-def _merged(
+def merged_labels(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLVolumeNode,
     ijk_to_ras: vtk.vtkMatrix4x4,
     ids: list[str],
     values: list[int],
 ) -> np.ndarray:
+    """``[K, J, I]`` uint8: some segments as numbers on the grid of an image; where two overlap the later one wins."""
     grid, merged = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     grid.SetDimensions(volume_node.GetImageData().GetDimensions())
     grid.SetImageToWorldMatrix(ijk_to_ras)

@@ -37,6 +37,9 @@ class Run(Protocol):
     def cancel(self, keep: bool = False) -> None:
         """Stop it."""
 
+    def want(self, slices: list[int] | None) -> None:
+        """Ask for slices, where it is live."""
+
     def result(self) -> VolumeResult:
         """What it gave, or the error it raised."""
 
@@ -53,6 +56,8 @@ class LiveRun:
         show: show the result in the slice views.
         preview: show slices as they come.
         while_writing: makes a context for the one step that takes time, for instance a wait cursor.
+        preview_seconds: at least so long between two updates of the preview.
+        write: writes the result, in place of :func:`~.writing.write_result`.
     """
 
     def __init__(
@@ -63,10 +68,14 @@ class LiveRun:
         show: bool = True,
         preview: bool = True,
         while_writing: Callable[[], AbstractContextManager] = nullcontext,
+        preview_seconds: float | None = None,
+        write: Callable[[VolumeResult], WrittenNodes] | None = None,
     ) -> None:
         self._scene, self._volume_node, self._run = scene, volume_node, run
         self._show, self._wants_preview, self._while_writing = show, preview, while_writing
+        self._write = write or self._write_result
         self._preview: Preview | None = None
+        self._preview_seconds = preview_seconds
         self._updated = -PREVIEW_SECONDS
         self._busy = False
         self._outcome: tuple[WrittenNodes, VolumeResult] | Exception | None = None
@@ -92,6 +101,10 @@ class LiveRun:
             else:
                 self._finish()
         return self.is_running
+
+    def want(self, slices: list[int] | None) -> None:
+        """Ask a live run for slices, the last of them first; None for all that are left."""
+        self._run.want(slices)
 
     def cancel(self, keep: bool = False) -> None:
         """Stop the run.
@@ -125,7 +138,8 @@ class LiveRun:
 
     def _update_preview(self) -> None:
         run, now = self._run, time.monotonic()
-        if not self._wants_preview or run.labels is None or now - self._updated < PREVIEW_SECONDS:
+        least = PREVIEW_SECONDS if self._preview_seconds is None else self._preview_seconds
+        if not self._wants_preview or run.labels is None or now - self._updated < least:
             return
         self._updated = now
         try:
@@ -145,12 +159,14 @@ class LiveRun:
             with self._while_writing():
                 if self.is_running:  # still, after those events
                     self._remove_preview()
-                    written = write_result(self._scene, result, self._volume_node, self._show)
-                    self._end((written, result))
+                    self._end((self._write(result), result))
         except Exception as error:
             self._end(error)
         finally:
             self._busy = False
+
+    def _write_result(self, result: VolumeResult) -> WrittenNodes:
+        return write_result(self._scene, result, self._volume_node, self._show)
 
     def _end(self, outcome: tuple[WrittenNodes, VolumeResult] | Exception) -> None:
         self._remove_preview()

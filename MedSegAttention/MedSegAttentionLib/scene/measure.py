@@ -13,9 +13,7 @@ from ..data.findings import LOWER_BOUND
 from ..data.volume import AXIS_NAMES, PICTURE_SUFFIXES, VolumeImage
 from .arrays import from_vtk, image_array
 from .nodes import ABSENT_ATTRIBUTE, provenance_of, world_from_local
-from .segmentation import source_volume
-
-BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+from .segmentation import BINARY_LABELMAP, source_volume
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 
 from ..data.labels import Label
+from .colours import segment_colours
 from .nodes import follow, remove_items
 from .segmentation import add_segments, labelmap
 
@@ -43,7 +44,7 @@ class Preview:
         self.node.SetAttribute(PREVIEW_ATTRIBUTE, "1")
         self.node.SetSaveWithScene(False)
         follow(self.node, volume_node)
-        add_segments(self.node.GetSegmentation(), classes, self._labelmap, "")
+        add_segments(self.node.GetSegmentation(), classes, self._labelmap, "", segment_colours(classes))
         self.node.CreateDefaultDisplayNodes()
         self.node.GetDisplayNode().SetSaveWithScene(False)
         self.node.GetDisplayNode().SetVisibility3D(False)

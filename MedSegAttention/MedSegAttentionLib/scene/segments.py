@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
+import vtk
 
-from .arrays import image_array
+from .arrays import from_vtk, image_array
 from .measure import BINARY_LABELMAP, image_to_world, slice_axis
 from .nodes import world_from_local
 from .positions import Position
@@ -50,3 +51,18 @@ def largest_place(node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> Posi
     place = places[((places - places.mean(0)) ** 2).sum(1).argmin()]
     index = np.insert(place, 2 - axis, number)[::-1] + np.array(labelmap.GetExtent()[::2])
     return tuple((world_from_local(node) @ image_to_world(labelmap) @ [*index, 1.0])[:3])
+
+
+def slice_place(volume_node: slicer.vtkMRMLVolumeNode, axis: int, number: int) -> Position:
+    """The middle of a slice of an image, in the world.
+
+    Args:
+        volume_node: the image.
+        axis: 0, 1 or 2 for i, j or k: what slices are numbered along.
+        number: from 0.
+    """
+    index = (np.array(volume_node.GetImageData().GetDimensions()) - 1) / 2
+    index[axis] = number
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    return tuple((world_from_local(volume_node) @ from_vtk(matrix) @ [*index, 1.0])[:3])

@@ -17,13 +17,12 @@ import vtk
 
 from .arrays import from_vtk, image_array
 from .nodes import nodes_of_class
+from .segmentation import BINARY_LABELMAP, SURFACE
 
 logger = logging.getLogger(__name__)
 
 PROGRAM = Path(__file__).with_name("surface_process.py")
 FOLDER_PREFIX = "MedSegAttention-surface-"
-LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 SMOOTHING = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule.GetSmoothingFactorParameterName()
 
 
@@ -44,7 +43,7 @@ class SurfaceMaker:
         segmentation = node.GetSegmentation()
         for segment_id in segmentation.GetSegmentIDs():
             segment = segmentation.GetSegment(segment_id)
-            self._labelmaps.setdefault(segment.GetRepresentation(LABELMAP), []).append(segment_id)
+            self._labelmaps.setdefault(segment.GetRepresentation(BINARY_LABELMAP), []).append(segment_id)
         self._times = {labelmap: _changed(labelmap) for labelmap in self._labelmaps}
         self._processes: list[subprocess.Popen] = []
         try:

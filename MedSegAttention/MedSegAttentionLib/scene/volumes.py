@@ -106,6 +106,16 @@ def input_volumes(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLVolumeNode]:
     ]
 
 
+def lie_together(first: slicer.vtkMRMLVolumeNode, second: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether the middle of each of two volumes lies in the other: series of one patient and region."""
+    bounds = np.zeros((2, 6))
+    for node, room in zip((first, second), bounds, strict=True):
+        node.GetRASBounds(room)
+    low, high = bounds[:, ::2], bounds[:, 1::2]
+    middles = (low + high)[::-1] / 2
+    return bool(((low <= middles) & (middles <= high)).all())
+
+
 def _is_input(node: slicer.vtkMRMLVolumeNode) -> bool:
     return not isinstance(node, slicer.vtkMRMLLabelMapVolumeNode) and not is_overlay(node)
 

@@ -8,8 +8,10 @@ from time import perf_counter
 import slicer
 
 from ..data.result import VolumeResult
+from .corrections import remember_slices
 from .nodes import mark_partial, set_provenance, unchanged_on_error
 from .overlays import show_overlay, write_attention
+from .readable import set_display_window
 from .segmentation import hide_earlier, write_segmentation
 
 
@@ -35,7 +37,8 @@ def write_result(
         scene: of the volume.
         result: of a run on ``volume_image(volume_node)``.
         volume_node: the image that was segmented.
-        show: show the image in all slice views, with the first overlay over it.
+        show: show the image in all slice views, in the grey values that the network was given where neither file nor
+            user chose others, with the first overlay over it.
 
     How long writing took is added to the provenance, as ``seconds.write``.
 
@@ -52,7 +55,10 @@ def write_result(
         if show:
             hide_earlier(segmentation)
             show_overlay(scene, next(iter(attention.values()), None), volume_node)
+            if window := result.provenance.get("display_window"):
+                set_display_window(volume_node, tuple(window))
         result.provenance.setdefault("seconds", {})["write"] = round(perf_counter() - begin, 4)
         for node in (segmentation, *attention.values()):
             set_provenance(node, result.provenance)
+        remember_slices(segmentation)
     return WrittenNodes(segmentation, attention)

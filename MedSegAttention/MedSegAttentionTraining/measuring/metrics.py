@@ -11,7 +11,6 @@ Rules for empty masks, for one class of one case:
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,12 +18,12 @@ import numpy as np
 import torch
 from monai.metrics import (
     compute_confusion_matrix_metric,
-    compute_dice,
-    compute_hausdorff_distance,
     compute_iou,
     get_confusion_matrix,
 )
 from scipy.ndimage import find_objects
+
+from MedSegAttentionLib.inference.agreement import dice_of, hausdorff95
 
 FIGURES = ("dice", "iou", "hd95", "sensitivity", "specificity", "accuracy")
 TAU_BINS = 20
@@ -176,12 +175,6 @@ def _joint_box(boxes: tuple[tuple[slice, ...] | None, ...], shape: tuple[int, ..
     )
 
 
-def dice_of(found: np.ndarray, reference: np.ndarray) -> float:
-    """Dice of two bool masks of one shape; 1 where both are empty."""
-    masks = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in (found, reference)]
-    return compute_dice(*masks, ignore_empty=False).item()
-
-
 def _score(found: np.ndarray, reference: np.ndarray, voxels: int, spacing: list[float] | None) -> ClassScore:
     """Figures of two bool masks, cropped from ``voxels`` voxels; none of those outside belongs to either mask."""
     masks = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in (found, reference)]
@@ -195,22 +188,13 @@ def _score(found: np.ndarray, reference: np.ndarray, voxels: int, spacing: list[
     return ClassScore(
         in_reference=in_reference,
         found=is_found,
-        dice=compute_dice(*masks, ignore_empty=False).item(),
+        dice=dice_of(found, reference),
         iou=compute_iou(*masks, ignore_empty=False).item(),
-        hd95=_hd95(*masks, spacing) if in_reference and is_found else None,
+        hd95=hausdorff95(found, reference, spacing) if in_reference and is_found else None,
         sensitivity=sensitivity,
         specificity=specificity,
         accuracy=accuracy,
     )
-
-
-def _hd95(found: torch.Tensor, reference: torch.Tensor, spacing: list[float] | None) -> float:
-    with warnings.catch_warnings():
-        # MONAI 1.6 passes an argument that it has deprecated itself.
-        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
-        return compute_hausdorff_distance(
-            found, reference, include_background=True, percentile=95, spacing=spacing
-        ).item()
 
 
 def _or_none(value: torch.Tensor) -> float | None:

@@ -31,6 +31,30 @@ class QTimer:
 
 
 @dataclass
+class SegmentEditor:
+    """The part of ``qMRMLSegmentEditorWidget`` that other modules use, over a real node; a widget's ``self()`` too."""
+
+    told: dict[str, Any] = field(default_factory=dict)
+    node: Any = field(default_factory=slicer.vtkMRMLSegmentEditorNode)
+
+    def widgetRepresentation(self) -> SimpleNamespace:
+        return SimpleNamespace(self=lambda: SimpleNamespace(editor=self))
+
+    def setSegmentationNode(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        self.told = {"segmentation": node}
+
+    def setSourceVolumeNode(self, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+        assert "segmentation" in self.told, "Segment Editor refuses an image without a segmentation"
+        self.told["volume"] = node
+
+    def setCurrentSegmentID(self, segment_id: str) -> None:
+        self.told["segment"] = segment_id
+
+    def mrmlSegmentEditorNode(self) -> slicer.vtkMRMLSegmentEditorNode:
+        return self.node
+
+
+@dataclass
 class Application:
     """``slicer.app``, and what a test wants to know or decide about it.
 
@@ -45,6 +69,9 @@ class Application:
         chosen: what the user chooses in the next file dialogs.
         opened: addresses shown in the file manager or browser.
         restarts: how often the application was told to restart.
+        selected: modules that were switched to.
+        leaves: called when another module is shown.
+        segment_editor: what Segment Editor was told.
     """
 
     shown: list[tuple[str, str]] = field(default_factory=list)
@@ -57,6 +84,9 @@ class Application:
     chosen: list[str] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     restarts: int = 0
+    selected: list[str] = field(default_factory=list)
+    leaves: Any = None
+    segment_editor: SegmentEditor = field(default_factory=SegmentEditor)
     applicationName: str = "test double"  # noqa: N815 - Slicer's name
     applicationVersion: str = "0.0"  # noqa: N815 - Slicer's name
 
@@ -75,6 +105,11 @@ class Application:
         assert signal == "startupCompleted()", f"the application has no signal {signal}"
         self.at_startup.append(function)
         return True
+
+    def selectModule(self, name: str) -> None:
+        if self.leaves:
+            self.leaves()
+        self.selected.append(name)
 
     def translate(self, context: str, text: str) -> str:
         self.translated.append(text)
@@ -107,10 +142,15 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     )
     _module(monkeypatch, "slicer.parameterNodeWrapper", parameterNodeWrapper=parameter_nodes.parameterNodeWrapper)
     _module(monkeypatch, "slicer.ScriptedLoadableModule", **_public(module_classes, "ScriptedLoadableModule"))
-    named = {"app": application, "mrmlScene": scene, "modules": SimpleNamespace()}
+    named = {
+        "app": application,
+        "mrmlScene": scene,
+        "modules": SimpleNamespace(segmenteditor=application.segment_editor),
+    }
     for name, value in (named | {name: STAND_INS[name] for name in ("qMRMLWidget", "qMRMLNodeComboBox")}).items():
         monkeypatch.setattr(slicer, name, value, raising=False)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
+    monkeypatch.setattr(slicer.util, "selectModule", application.selectModule)
     for name in DISPLAYS:
         monkeypatch.setattr(slicer.util, name, _recorder(application, name))
     return application
