@@ -63,7 +63,7 @@ LIBRARY = {"MedSegAttentionLib"}
 TRAINING_ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "data": (set(), TORCH | LIBRARY | {"SimpleITK", "PIL", "tqdm"}),
     "fitting": ({"data"}, TORCH | LIBRARY | {"safetensors", "matplotlib", "tqdm"}),
-    "measuring": ({"data", "fitting"}, TORCH | LIBRARY | {"scipy"}),
+    "measuring": ({"data", "fitting"}, TORCH | LIBRARY | {"scipy", "safetensors"}),
     "publishing": (
         {"data", "fitting", "measuring"},
         TORCH | LIBRARY | {"safetensors", "matplotlib", "onnx", "onnxruntime"},
