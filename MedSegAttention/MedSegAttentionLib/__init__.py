@@ -14,6 +14,7 @@ Rooms, and what each may import:
 * ``inference``   VolumeImage in, SliceResults out                         data, checkpoints, networks; torch
 * ``scene``       MRML in, MRML out                                        data; slicer, vtk, never torch
 * ``dicom``       a result to DICOM objects that refer to the input's      data; pydicom, highdicom
+* ``archive``     series from a DICOM archive, results back to it           data; pydicom, pynetdicom, dicomweb-client
 * ``output``      files, pictures and pages of what a scene holds         data, scene, dicom; Pillow
 * ``runner``      who runs inference: here, in a worker process, on many data, inference, checkpoints; psutil
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import __version__
-from .commands import checkpoints, compare, doctor, segment
+from .commands import archive, checkpoints, compare, doctor, inspect, segment
 from .data.errors import MedSegAttentionError, UsageError
 
 logger = logging.getLogger(__package__)
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (segment, compare, checkpoints, doctor):
+    for module in (segment, compare, inspect, archive, checkpoints, doctor):
         module.add_command(commands)
     if importlib.util.find_spec("MedSegAttentionTraining"):
         from MedSegAttentionTraining.commands import add_commands
@@ -92,6 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = logging.getLogger()
     root.handlers[:] = [_Console()]
     logger.setLevel(logging.INFO)
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its sentences quote values of headers: the patient's
     logging.getLogger("MedSegAttentionTraining").setLevel(logging.INFO)
     try:
         with _cleaned_up_when_terminated():

@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ParametricMapStorage, RLELossless, VLEndoscopicImageStorage
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.files.cases import images_in
+from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.reading import read_volume
 from test_damaged_files import VOLUME, a_series
 from test_file_geometry import enhanced
@@ -68,7 +68,7 @@ def test_a_scout_in_a_series_of_its_own_and_maps_are_left_out(tmp_path):
     change(files[0], tmp_path / "series" / "s.dcm", SeriesInstanceUID="1.2.9", SOPInstanceUID="1.2.9.1", **scout)
     change(files[0], tmp_path / "series" / "m.dcm", SeriesInstanceUID="1.2.8", SOPClassUID=ParametricMapStorage)
     np.testing.assert_array_equal(read_volume(tmp_path / "series").array, VOLUME[:6])
-    assert images_in(tmp_path / "series") is None  # one input, no batch
+    assert len(sources_in(tmp_path / "series")) == 1
     for path in files:
         path.unlink()
     assert read_volume(tmp_path / "series").array.shape[0] == 1  # where nothing else is there, the scout is it

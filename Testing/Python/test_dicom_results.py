@@ -20,6 +20,7 @@ from dicom_studies import a_photograph, a_study_series, an_enhanced_series, chan
 from MedSegAttentionLib.__main__ import main
 from sitk_tools import matrix_of
 from small_checkpoint import MAPS, write_checkpoint
+from test_trust import QUALITY
 
 pytest_plugins = ["command_fixtures"]
 
@@ -29,6 +30,7 @@ ARRAY[1:4, 10:20, 15:30], ARRAY[2, 25:32, 5:12] = 400, 600
 PICTURE = np.full((50, 70, 3), 20, np.uint8)
 PICTURE[10:30, 20:60] = 240
 ORGANS = {
+    "quality": QUALITY,
     "activation": "softmax",
     "task": "abdomen",
     "id": "abdomen-klo-net",
@@ -253,7 +255,8 @@ def test_dcmqi_reads_the_same_measurements(kind, seg, written, tmp_path):
     array = labels(result.path(".seg.nrrd"))
     assert [group["TrackingIdentifier"] for group in report["Measurements"]] == ["liver", "left kidney", "spleen"]
     for group, item in zip(report["Measurements"], record["segments"], strict=True):
-        volume, slices = (float(entry["value"]) for entry in group["measurementItems"])
+        volume, slices, *expected = (float(entry["value"]) for entry in group["measurementItems"])
+        assert expected == ([] if item["value"] == 3 else [item["expected_dice"], *item["expected_dice_interval"]])
         assert volume == item["ml"]
         assert slices == (array == item["value"]).any(axis=(1, 2)).sum()
         assert group["ReferencedSegment"] == item["value"]
@@ -309,6 +312,7 @@ def test_another_run_gives_the_same_objects_and_other_settings_give_others(writt
             assert dataset[keyword].value == before[keyword].value != axis[name][keyword].value
             uids |= {dataset[keyword].value, axis[name][keyword].value}
     assert len(uids) == 4 * len(again)
+    assert {name: found for name in axis if (found := complaints(tmp_path / "axis" / name))} == {}
     assert all(len(uid) <= 64 for uid in uids)
 
 
@@ -385,6 +389,18 @@ def test_frames_without_a_place_are_refused(checkpoints, tmp_path, capfd):
     one_line(capfd.readouterr().err, "2 frames and no place", "without --dicom")
 
 
+def test_a_full_disk_is_told_and_leaves_nothing(checkpoints, tmp_path, monkeypatch, capfd):
+    a_study_series(tmp_path / "case", ARRAY, geometry("flipped"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    assert run_on(tmp_path / "case", checkpoints["CT"], tmp_path) == 1
+    one_line(capfd.readouterr().err, "case.seg.dcm' could not be written (No space left on device)")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_batch_writes_objects_and_adds_them_to_results_that_lack_them(checkpoints, tmp_path):
     for number in range(2):
         a_study_series(tmp_path / "cases" / f"p{number}", ARRAY, geometry("flipped"), uid=f"1.2.826.0.1.99.4{number}")
@@ -396,8 +412,11 @@ def test_a_batch_writes_objects_and_adds_them_to_results_that_lack_them(checkpoi
     assert [name for name in files if name.endswith(".dcm")] == ["p0.seg.dcm", "p0.sr.dcm", "p1.seg.dcm", "p1.sr.dcm"]
     assert "p0.seg.dcm" in json.loads((tmp_path / "out" / "p0.json").read_text())["files"]
     before = (tmp_path / "out" / "p0.sr.dcm").stat().st_mtime_ns
-    assert main([*words, "--dicom"]) == 0
-    assert (tmp_path / "out" / "p0.sr.dcm").stat().st_mtime_ns == before
+    for again in ([*words, "--dicom"], words):
+        assert main(again) == 0
+        assert (tmp_path / "out" / "p0.sr.dcm").stat().st_mtime_ns == before
+    assert main([*words, "--dicom-seg", "labelmap"]) == 0
+    assert pydicom.dcmread(tmp_path / "out" / "p0.seg.dcm").SegmentationType == "LABELMAP"
 
 
 def test_without_highdicom_the_error_says_what_to_install(checkpoints, tmp_path, monkeypatch, capfd):

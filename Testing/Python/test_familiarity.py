@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from MedSegAttentionLib.__main__ import main
+from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.checkpoints.weights import FAMILIAR_FILE
 from MedSegAttentionLib.data.errors import CheckpointError, ContractWarning
@@ -23,7 +24,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.runner.in_process import run
 from MedSegAttentionTraining.measuring.familiarity import described, main_directions, threshold_of
-from small_checkpoint import write_card, write_checkpoint
+from small_checkpoint import card_values, write_card, write_checkpoint
 
 torch.set_num_threads(1)
 CPU = RunSettings(device="cpu")
@@ -38,8 +39,8 @@ def a_scan(number: int, slices: int = 8) -> VolumeImage:
     for plane in array:
         row, column, radius = generator.uniform((24, 24, 8), (40, 40, 14))
         plane[:] = 0.15 + 0.05 * np.sin(rows / 9) + 0.5 * (np.hypot(rows - row, columns - column) < radius)
-        plane += generator.normal(0, 0.02, plane.shape)
-    return VolumeImage(np.clip(array, 0, 1), np.diag([-1.0, -1.0, 3.0, 1.0]), f"scan {number}")
+    array += generator.normal(0, 0.02, array.shape)
+    return VolumeImage(np.clip(array, 0, 1).astype(np.float32), np.diag([-1.0, -1.0, 3.0, 1.0]), f"scan {number}")
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +49,19 @@ def a_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("familiar") / "prostate-klo-lite"
     torch.manual_seed(0)
     network = build_network("klo-lite", in_channels=1, out_channels=1, width=8).eval()
-    changes = {"id": "prostate-klo-lite", "network": "klo-lite", "network_config": {"width": 8}, "attention": []}
-    write_checkpoint(folder, **changes)
     weights = save(network.state_dict())
-    (folder / "models" / "model.safetensors").write_bytes(weights)
-    changes |= {"weights_sha256": hashlib.sha256(weights).hexdigest()}
-    write_card(folder, **changes)
+    (folder / "models").mkdir(parents=True)
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    card = card_values(id="prostate-klo-lite", network="klo-lite", network_config={"width": 8}, attention=[])
+    card["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    write_card(folder, card)
     checkpoint = load_checkpoint(folder)
     predictor = Predictor(checkpoint.network, "cpu", 1, 128)
     known = main_directions(np.concatenate([described(checkpoint, predictor, a_scan(n)) for n in range(20)]))
     kept = [distance(described(checkpoint, predictor, a_scan(n)), known) for n in range(20, 26)]
     (folder / FAMILIAR_FILE).write_bytes(save(known))
     sha256 = hashlib.sha256((folder / FAMILIAR_FILE).read_bytes()).hexdigest()
-    write_card(folder, **changes, familiar={"threshold": threshold_of(kept), "sha256": sha256})
+    write_card(folder, card | {"familiar": {"threshold": threshold_of(kept), "sha256": sha256}})
     return folder
 
 

@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.files.cases import images_in
+from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.pictures import TURNS
 from MedSegAttentionLib.files.reading import read_volume
 from small_checkpoint import write_checkpoint
@@ -257,9 +257,12 @@ def test_one_slice_of_a_series_is_doubted_and_offers_the_series(tmp_path):
 def test_a_study_of_nested_folders_is_a_batch_of_its_series(tmp_path):
     for name in ("st/se1", "st/deep/se2"):
         (tmp_path / "study" / name).parent.mkdir(parents=True, exist_ok=True)
-        a_series(tmp_path / "study" / name, count=3)
+        for path in a_series(tmp_path / "study" / name, count=3):
+            header = pydicom.dcmread(path)
+            header.SeriesInstanceUID = f"1.2.3.{name[-1]}"
+            header.save_as(path)
     (tmp_path / "study" / "st" / "notes.txt").write_text("of the technician")
-    found = images_in(tmp_path / "study")
+    found = sources_in(tmp_path / "study")
     assert [source.stem for source in found] == ["st_deep_se2", "st_se1"]
     assert all(source.read().array.shape[0] == 3 for source in found)
 

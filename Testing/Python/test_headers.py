@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from PIL import Image, ImageOps
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.files.cases import images_in
+from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.geometry import of_itk
 from MedSegAttentionLib.files.reading import read_volume
 from test_damaged_files import VOLUME, an_itk_image
@@ -110,7 +110,7 @@ def test_a_pair_is_one_image(suffix, tmp_path):
     np.testing.assert_array_equal(volume.array, VOLUME)
     np.testing.assert_allclose(volume.ijk_to_ras, AFFINE, atol=1e-5)
     assert (volume.name, volume.doubts) == ("a", ())
-    assert [source.name for source in images_in(tmp_path)] == ["a.hdr"]
+    assert [source.name for source in sources_in(tmp_path)] == ["a.hdr"]
     (tmp_path / "a.img").unlink()
     with pytest.raises(InputError, match=r"a.hdr' is one of two files; 'a.img' is not beside it"):
         read_volume(tmp_path / "a.hdr")

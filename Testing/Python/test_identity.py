@@ -124,6 +124,22 @@ def test_dicom_results_cannot_be_anonymous(segment, ct, study, tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_study_that_is_not_clear_is_not_named_either(segment, ct, tmp_path, capfd):
+    for patient in (1, 2):
+        for number in (1, 2):
+            values = {"StudyInstanceUID": f"1.2.826.0.1.99.{patient}", "PatientID": f"PID-4711-{patient}"}
+            uid = f"1.2.826.0.1.99.{patient}.{number}"
+            a_study_series(tmp_path / f"smith_{patient}" / str(number), ARRAY, geometry("flipped"), uid=uid, **values)
+    (tmp_path / "study").mkdir()
+    for patient in (1, 2):
+        (tmp_path / f"smith_{patient}").rename(tmp_path / "study" / f"smith_{patient}")
+    assert segment(tmp_path / "study", "--anonymous", "--series", "auto", checkpoint=ct) == 1
+    captured = capfd.readouterr()
+    table = (tmp_path / "out" / "summary.csv").read_text()
+    assert "2 series fit equally well" in table
+    assert not any(secret in table + captured.err for secret in SECRETS)
+
+
 def test_a_doubt_about_a_file_does_not_name_it(segment, ct, tmp_path):
     (path,) = a_study_series(tmp_path / "smith", ARRAY[:1], geometry("flipped"))
     change(path, SliceThickness=None)

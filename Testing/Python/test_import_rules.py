@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
     "scene": ({"data"}, NUMERICS | SLICER),
     "dicom": ({"data"}, NUMERICS | {"pydicom", "highdicom"}),
+    "archive": ({"data"}, {"pydicom", "pynetdicom", "dicomweb_client", "requests"}),
     "output": ({"data", "scene", "dicom"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, NUMERICS | {"psutil"}),
     "setup": (
@@ -39,7 +40,19 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "logic": ({"data", "files", "checkpoints", "inference", "scene", "output", "runner", "setup"}, SLICER | QT | DICOM),
     "panel": ({"data", "scene", "logic"}, SLICER | QT),
     "commands": (
-        {"data", "files", "networks", "checkpoints", "inference", "scene", "dicom", "output", "runner", "setup"},
+        {
+            "data",
+            "files",
+            "archive",
+            "networks",
+            "checkpoints",
+            "inference",
+            "scene",
+            "dicom",
+            "output",
+            "runner",
+            "setup",
+        },
         NUMERICS | {"torch"},
     ),
     "__main__": ({"data", "commands"}, TRAINING),
@@ -221,7 +234,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
 
 def test_networks_checkpoints_and_inference_run_without_slicer():
     script = BLOCKER.format(absent=("slicer", "vtk", "qt", "ctk"))
-    for room in ("networks", "checkpoints", "inference", "runner", "files"):
+    for room in ("networks", "checkpoints", "inference", "runner", "files", "dicom", "archive"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
             name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
             script += f"import MedSegAttentionLib.{name}\n"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from conftest import DIRECTIONS, an_image, geometry
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.files.cases import images_in
+from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
 from sitk_tools import ras_of, to_sitk, write_series
 
@@ -154,7 +154,7 @@ def test_hidden_files_are_no_images(tmp_path):
     """macOS puts ``._a.nrrd`` beside ``a.nrrd`` on drives of other systems."""
     sitk.WriteImage(sitk.Image(4, 5, 2, sitk.sitkInt16), str(tmp_path / "a.nrrd"))
     (tmp_path / "._a.nrrd").write_bytes(b"\0\5\x16\7")
-    assert [source.name for source in images_in(tmp_path)] == ["a.nrrd"]
+    assert [source.name for source in sources_in(tmp_path)] == ["a.nrrd"]
 
 
 def test_an_empty_folder_is_refused(tmp_path):

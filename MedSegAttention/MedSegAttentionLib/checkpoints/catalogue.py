@@ -130,6 +130,13 @@ def choose_checkpoint(task: str | None, volume: VolumeImage, checkpoint: str | P
     return _installed(cards[0].id)[0]
 
 
+def possible_cards(task: str | None, checkpoint: str | Path | None = None) -> list[Card]:
+    """Cards of the checkpoints that :func:`choose_checkpoint` may choose, whatever the volume; empty without any."""
+    if checkpoint:
+        return [read_card(find_checkpoint(checkpoint))]
+    return default_checkpoints(list_checkpoints(), task) if task else []
+
+
 def _installed(checkpoint_id: str) -> list[Path]:
     return [folder for folder in checkpoint_folders() if folder.name == checkpoint_id]
 

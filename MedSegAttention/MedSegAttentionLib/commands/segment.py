@@ -16,11 +16,13 @@ from ..checkpoints.catalogue import check_task
 from ..data.case import FileChoice
 from ..data.dicom_source import IDENTIFYING
 from ..data.errors import UsageError
-from ..files.cases import ImageSource, images_in, pseudonymous
+from ..files.cases import ImageSource, pseudonymous
 from ..files.reading import stem_of
+from ..files.unpacking import unpacked
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
 from ..runner.batch import Request, earlier_record, run_batch, segment_case
+from .choosing import chosen_images
 
 if TYPE_CHECKING:
     from ..data.result import RunProgress, VolumeResult
@@ -43,8 +45,15 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "input",
         type=Path,
-        help="NRRD, NIfTI, MHA, PNG, JPG, TIFF; a DICOM series folder; or a folder of those, which writes summary.csv "
-        "too and skips what is there already",
+        help="NRRD, NIfTI, MHA, PNG, JPG, TIFF; a DICOM file, series, study (however nested) or DICOMDIR; a folder of "
+        "those, which writes summary.csv too and skips what is there already; or a zip file of any of them",
+    )
+    parser.add_argument(
+        "--series",
+        default="all",
+        metavar="auto|UID|NUMBER|all",
+        help="of a DICOM study: all series that the checkpoint takes (the default), the one that fits it best (auto), "
+        "or this one; see inspect",
     )
     parser.add_argument(
         "--task", help="what to segment: prostate, skin, polyp, abdomen, or the task of a checkpoint that you added"
@@ -107,23 +116,26 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise UsageError("neither --task nor --checkpoint was given; expected one of them; see checkpoints list.")
     if arguments.anonymous:
         logger.info("left out as identifying: names of images, %s", ", ".join(IDENTIFYING))
-    inputs = images_in(arguments.input)
     dicom = arguments.dicom_seg or ("binary" if arguments.dicom else "")
     files = FileChoice(arguments.nifti, arguments.report, arguments.scene, dicom)
     if dicom and arguments.anonymous:
         raise UsageError("--dicom writes the patient into its objects, as the standard asks; leave out --anonymous.")
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, "files": files}
     choice["anonymous"] = arguments.anonymous
-    if inputs is None:
-        _report(segment_file(arguments.input, arguments.output, overwrite=arguments.overwrite, **choice))
-        return 0
-    if arguments.output.resolve() == arguments.input.resolve():
-        raise UsageError(f"--output is the folder of the images, '{arguments.input}'; expected another folder.")
-    return _segment_folder(inputs, arguments.output, choice, arguments.overwrite, arguments.debug)
+    with unpacked(arguments.input) as place:
+        which = (arguments.series, arguments.task, arguments.checkpoint, arguments.force)
+        inputs, several = chosen_images(place, *which)
+        if not several:
+            source = inputs[0] if inputs else place
+            _report(segment_file(source, arguments.output, overwrite=arguments.overwrite, **choice))
+            return 0
+        if arguments.output.resolve() == arguments.input.resolve():
+            raise UsageError(f"--output is the folder of the images, '{arguments.input}'; expected another folder.")
+        return _segment_folder(inputs, arguments.output, choice, arguments.overwrite, arguments.debug)
 
 
 def segment_file(
-    source: str | Path,
+    source: str | Path | ImageSource,
     output: str | Path,
     *,
     task: str | None = None,
@@ -136,7 +148,7 @@ def segment_file(
     """Segment one file or DICOM series and write STEM.seg.nrrd, STEM.MAP.nrrd, STEM.png and STEM.json.
 
     Args:
-        source: image file, or folder of one DICOM series.
+        source: image file, or folder of one DICOM series; or one that was found in a study.
         output: folder of the results; made when missing. A failed run leaves nothing in it.
         task: see :func:`~..runner.in_process.run`.
         checkpoint: likewise.
@@ -149,7 +161,8 @@ def segment_file(
         MedSegAttentionError: see :mod:`~..data.errors`.
     """
     begin = perf_counter()
-    image, output = ImageSource(Path(source), stem_of(Path(source))), Path(output)
+    image = source if isinstance(source, ImageSource) else ImageSource(Path(source), stem_of(Path(source)))
+    output = Path(output)
     image = pseudonymous([image])[0] if anonymous else image
     volume = image.read()
     seconds = {"read": perf_counter() - begin}

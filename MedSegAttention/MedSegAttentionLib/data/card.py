@@ -14,6 +14,10 @@ KINDS_WITH_ROWS = ("tau", "k", "received")
 """Maps that sum up the attention of each place to all others; behind the rest no single place attends to another."""
 
 
+ALSO_TAKEN = {"XC": ("DMS", "GM", "OT"), "ES": ("OT",)}
+"""Modality of a card -> others that DICOM has for such pictures: dermoscopy, general microscopy, "other"."""
+
+
 @dataclass(frozen=True)
 class AttentionMap:
     """An attention map a checkpoint can give.
@@ -152,6 +156,10 @@ class Card:
     def out_channels(self) -> int:
         """Output channels of the network: one with a sigmoid, else background and the classes."""
         return 1 if self.activation == "sigmoid" else 1 + len(self.labels)
+
+    def takes_modality(self, modality: str | None) -> bool:
+        """Whether images of this DICOM Modality are what it was trained on; one that is not known may be."""
+        return modality in (None, "", self.modality, *ALSO_TAKEN.get(self.modality, ()))
 
     @property
     def passes_with_flips(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .result import VolumeResult
@@ -21,6 +21,8 @@ class Case:
         read: gives the image; called again for every look at it, so that a batch holds one image at a time.
         save: writes all result files but the record into a folder; returns the seconds by stage.
         endings: what follows ``stem`` in the names of the files that ``save`` always writes.
+        kinds: what kind of files it writes, where there are several of one ending; kept in the record: a result with
+            others is not there already.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Case:
     read: Callable[[], VolumeImage]
     save: Callable[[VolumeImage, VolumeResult, Path], dict[str, float]]
     endings: tuple[str, ...] = ()
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

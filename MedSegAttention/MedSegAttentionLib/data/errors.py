@@ -45,3 +45,11 @@ class DependencyError(MedSegAttentionError, ImportError):
 
 class RestartNeeded(MedSegAttentionError):
     """The installation goes on after Slicer has been restarted."""
+
+
+class ArchiveError(MedSegAttentionError):
+    """An archive cannot be reached, refuses, falls silent, or does not send or take all; what came is kept."""
+
+
+class IncompleteTransfer(ArchiveError):
+    """Some instances did not come or were not taken, while the archive answers: others may still work."""

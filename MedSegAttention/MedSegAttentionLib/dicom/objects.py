@@ -62,7 +62,13 @@ def write_objects(volume: VolumeImage, result: VolumeResult, stem: Path, kind: s
                 "what the standard does not allow. Correct them, or segment without --dicom; --debug shows more."
             ) from error
         for ending, dataset in objects.items():
-            dataset.save_as(stem.with_name(f"{stem.name}.{ending}.dcm"))
+            path = stem.with_name(f"{stem.name}.{ending}.dcm")
+            try:
+                dataset.save_as(path)
+            except OSError as error:
+                raise InputError(
+                    f"'{path.name}' could not be written ({error.strerror or error}); is there room on the disk?"
+                ) from error
 
 
 def _objects(volume: VolumeImage, result: VolumeResult, kind: str) -> dict[str, Any]:

@@ -8,12 +8,19 @@ import numpy as np
 
 from ..data.labels import Label
 from ..data.result import VolumeResult
-from .naming import MANUFACTURER, algorithm, common, concept, derived_uid, finish, object_uid, short
+from .naming import MANUFACTURER, PRIVATE_SCHEME, algorithm, common, concept, derived_uid, finish, object_uid, short
 from .sources import SourceImages
+
+EXPECTED = (
+    ("expected_dice", "Expected Dice coefficient"),
+    ("expected_low", "Expected Dice coefficient, lower end of its interval"),
+    ("expected_high", "Expected Dice coefficient, upper end of its interval"),
+)
+"""Private code and meaning of what has no standard one."""
 
 
 def report_object(images: SourceImages, result: VolumeResult, segmentation: Any) -> Any:
-    """Volume (or area, where a single slice has none) and number of slices of each segment, found or not.
+    """Volume (or area, of a single slice), number of slices and expected Dice of each segment, found or not.
 
     Args:
         images: the source.
@@ -116,4 +123,15 @@ def _measurements(label: Label, found: dict[str, Any], images: SourceImages, res
         pixels = CodedConcept("{pixels}", "UCUM", "pixels")
         size = Measurement(name=codes.SCT.Area, value=found["voxels"], unit=pixels)
     frames = CodedConcept("{slices}", "UCUM", "slices")
-    return [size, Measurement(name=codes.DCM.NumberOfFrames, value=slices, unit=frames)]
+    expected = [
+        Measurement(name=CodedConcept(name, PRIVATE_SCHEME, words), value=value, unit=codes.UCUM.NoUnits)
+        for (name, words), value in zip(EXPECTED, _expected(found), strict=False)
+    ]
+    return [size, Measurement(name=codes.DCM.NumberOfFrames, value=slices, unit=frames), *expected]
+
+
+def _expected(found: dict[str, Any]) -> list[float]:
+    """The Dice to expect, and the ends of its interval; nothing where the checkpoint cannot tell."""
+    if found["expected_dice"] is None:
+        return []
+    return [found["expected_dice"], *(found["expected_dice_interval"] or ())]

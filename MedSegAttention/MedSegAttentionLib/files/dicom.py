@@ -8,6 +8,7 @@ is there once, and together they are a stack with one distance (:mod:`.dicom_pla
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -91,42 +92,49 @@ def _series_in(folder: Path, _names: tuple[tuple[str, int], ...]) -> tuple[Serie
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or path.name.upper() == "DICOMDIR" or is_image(path):
             continue
-        file = _opened(path, broken)
-        if file is not None and _holds_image(file.header):
+        file = glimpse(path, broken)
+        if file is not None and holds_image(file.header):
             found.setdefault(str(file.header.get("SeriesInstanceUID", "") or "unknown"), []).append(file)
-    suffixes = {_suffix(file.path) for files in found.values() for file in files}
+    suffixes = {suffix_of(file.path) for files in found.values() for file in files}
     for path, reason in broken:
-        if _suffix(path) in suffixes or _says_it_is_dicom(path):
+        if suffix_of(path) in suffixes or says_it_is_dicom(path):
             raise damaged(path, reason)
     series = [Series(uid, _without_scouts(_without_copies(files))) for uid, files in sorted(found.items())]
-    return tuple(one for one in series if not all(map(_is_scout, one.files))) or tuple(series)
+    return tuple(one for one in series if not all(map(is_scout, one.files))) or tuple(series)
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
     """Suffix of a name; nothing where it is the last number of a UID, or another one."""
     suffix = path.suffix.lower()
     return suffix if suffix.strip(".").isalpha() else ""
 
 
-def _says_it_is_dicom(path: Path) -> bool:
+def says_it_is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 
-def _holds_image(header: Any) -> bool:
+def holds_image(header: Any) -> bool:
     """Whether a file is an image of the patient, not something that goes with one."""
     other = header.get("Modality") in NO_IMAGE or str(header.get("SOPClassUID", "")) in NO_IMAGE_CLASSES
     return "Rows" in header and not other
 
 
-def _opened(path: Path, broken: list[tuple[Path, str]]) -> File | None:
-    """A DICOM file; None for what is none, which is noted if it should be one."""
+def glimpse(path: Path, broken: list[tuple[Path, str]], wanted: Sequence[str] | None = None) -> File | None:
+    """A DICOM file without its voxels; None for what is none, which is noted if it should be one.
+
+    Args:
+        path: the file.
+        broken: gets (path, reason).
+        wanted: names of the elements to read; None for all.
+    """
     import pydicom
     from pydicom.errors import InvalidDicomError
 
     try:
         with path.open("rb") as stream:
-            header = pydicom.dcmread(stream, stop_before_pixels=True)
+            header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=wanted)
             end = stream.tell()
         kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
         if "Rows" in header or (kind and "Image Storage" not in kind.name):
@@ -144,12 +152,12 @@ def _without_copies(files: list[File]) -> list[File]:
     kept: dict[str, list[File]] = {}
     for file in files:
         alike = kept.setdefault(str(file.header.get("SOPInstanceUID", file.path.name)), [])
-        if not any(_same_content(file, other) for other in alike):
+        if not any(same_content(file, other) for other in alike):
             alike.append(file)
     return sorted((file for alike in kept.values() for file in alike), key=lambda file: file.path)
 
 
-def _same_content(first: File, second: File) -> bool:
+def same_content(first: File, second: File) -> bool:
     """Whether two files show the same voxels at the same place, whatever else their headers say."""
     if first.header.get("ImagePositionPatient") != second.header.get("ImagePositionPatient"):
         return False
@@ -157,21 +165,17 @@ def _same_content(first: File, second: File) -> bool:
     return count > 0 and first.path.read_bytes()[-count:] == second.path.read_bytes()[-count:]
 
 
-def _is_scout(file: File) -> bool:
+def is_scout(file: File) -> bool:
+    """Whether it is one of the images that a scan is planned by."""
     return "LOCALIZER" in (file.header.get("ImageType") or ())
 
 
 def _without_scouts(files: list[File]) -> tuple[File, ...]:
-    return tuple(file for file in files if not _is_scout(file)) or tuple(files)
+    return tuple(file for file in files if not is_scout(file)) or tuple(files)
 
 
-def has_series(folder: Path) -> bool:
-    """Whether ``folder`` itself holds files of a DICOM series."""
-    return bool(series_in(folder))
-
-
-def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
-    """Read the one series of ``folder``, or the one whose UID is ``wanted``.
+def read_series(folder: Path) -> VolumeImage:
+    """Read the one series of ``folder``.
 
     Raises:
         InputError: none, several, damaged, or no straight stack of slices.
@@ -179,25 +183,48 @@ def read_series(folder: Path, wanted: str | None = None) -> VolumeImage:
     known = series_in(folder)
     if not known:
         raise InputError(f"folder '{folder}' holds no image; expected {KINDS}.")
-    chosen = [series for series in known if wanted in (None, series.uid)]
-    if len(chosen) != 1:
+    if len(known) != 1:
         raise InputError(
             f"folder '{folder}' holds {len(known)} DICOM series; expected exactly one. Give the folder of one series."
         )
-    return _read(chosen[0], f"folder '{folder}'", stem_of(folder))
+    return _read(known[0], f"folder '{folder}'", stem_of(folder))
+
+
+def read_files(paths: Sequence[Path], named: str, name: str) -> VolumeImage:
+    """Read the series that ``paths`` are: all of them, each image once, without scouts.
+
+    Args:
+        paths: of one series.
+        named: what they are, for messages.
+        name: of the volume.
+
+    Raises:
+        InputError: one is damaged or gone, or they are no straight stack of slices.
+    """
+    files = []
+    for path in paths:
+        broken: list[tuple[Path, str]] = []
+        try:
+            file = glimpse(path, broken)
+        except OSError as error:
+            raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a file that opens.") from error
+        if file is None:
+            raise damaged(path, broken[0][1] if broken else "it is no image any more")
+        files.append(file)
+    return _read(Series("", _without_scouts(_without_copies(files))), named, name)
 
 
 def series_of_file(path: Path) -> str:
     """SeriesInstanceUID of a file; empty where it is no DICOM file, or has none."""
-    file = _opened(path, []) if path.is_file() and not is_image(path) else None
+    file = glimpse(path, []) if path.is_file() and not is_image(path) else None
     return str(file.header.get("SeriesInstanceUID") or "") if file else ""
 
 
 def open_whole(path: Path) -> File:
     """A DICOM file that holds an image; raises :class:`InputError` unless all its voxels are there."""
     broken: list[tuple[Path, str]] = []
-    file = _opened(path, broken)
-    if file is None and _says_it_is_dicom(path):
+    file = glimpse(path, broken)
+    if file is None and says_it_is_dicom(path):
         raise damaged(path, broken[0][1])
     if file is None or "Rows" not in file.header:
         raise no_image(path, broken[0][1] if broken else "it holds no image")
@@ -220,7 +247,7 @@ def _has_sibling(file: File) -> bool:
     uid = file.header.get("SeriesInstanceUID")
     others = (path for path in sorted(file.path.parent.iterdir()) if path.is_file() and path != file.path)
     alike = (path for path in others if path.suffix == file.path.suffix and not path.name.startswith("."))
-    opened = (_opened(path, []) for path in islice(alike, SIBLINGS))
+    opened = (glimpse(path, []) for path in islice(alike, SIBLINGS))
     return bool(uid) and any(other and other.header.get("SeriesInstanceUID") == uid for other in opened)
 
 

@@ -10,25 +10,27 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 from .faults import damaged
 from .names import NIFTI_SUFFIXES, VOLUME_SUFFIXES, is_image, stem_of
 
-__all__ = ["is_image", "read_volume", "stem_of"]
+if TYPE_CHECKING:
+    from .study import FoundSeries
+
+__all__ = ["is_image", "read_found", "read_volume", "stem_of"]
 
 logger = logging.getLogger(__name__)
 
 
-def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
+def read_volume(path: str | Path) -> VolumeImage:
     """Read one image file, or one DICOM series from its folder.
 
     Args:
         path: NRRD, NIfTI, MHA/MHD, PNG, JPG, TIFF or BMP file, a DICOM file, or a folder that holds one DICOM series.
-        series: which one, where the folder holds several; see :func:`~.dicom.series_in`.
 
     Raises:
         InputError: missing, unreadable, cut short, damaged, empty, or 4-D.
@@ -42,10 +44,32 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
         raise InputError(
             f"'{ascii(str(path))[1:-1]}' has a name that is no UTF-8, which image readers cannot open. Rename it."
         ) from error
+    return _guarded(path, lambda: _reader_of(path)(path))
+
+
+def read_found(series: FoundSeries, name: str) -> VolumeImage:
+    """Read a DICOM series that was found in a study, wherever its files lie.
+
+    Args:
+        series: which.
+        name: of the volume.
+
+    Raises:
+        InputError: files are missing or damaged, or they are no straight stack of slices.
+    """
+    from .dicom import read_files
+
+    if series.fault is not None:
+        raise series.fault
+    return _guarded(series.folder, lambda: read_files(series.files, f"folder '{series.folder}'", name))
+
+
+def _guarded(path: Path, read: Callable[[], VolumeImage]) -> VolumeImage:
+    """What ``read`` gives; whatever it meets becomes an error that says what to do about ``path``."""
     try:
         with warnings.catch_warnings():  # of libraries, about what is checked here
             warnings.simplefilter("ignore")
-            return _reader_of(path, series)(path)
+            return read()
     except MedSegAttentionError:
         raise
     except OSError as error:
@@ -59,13 +83,13 @@ def read_volume(path: str | Path, series: str | None = None) -> VolumeImage:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
-def _reader_of(path: Path, series: str | None) -> Callable[[Path], VolumeImage]:
+def _reader_of(path: Path) -> Callable[[Path], VolumeImage]:
     """The room of a file's format, by its name; imported only where it is needed."""
     name = path.name.lower()
     if path.is_dir():
         from .dicom import read_series
 
-        return partial(read_series, wanted=series)
+        return read_series
     if name.endswith(PICTURE_SUFFIXES):
         from .pictures import read_picture
 

@@ -10,9 +10,6 @@ from ..data.card import Card
 from ..data.errors import ContractWarning, InputError
 from ..data.volume import VolumeImage
 
-ALSO_TAKEN = {"XC": ("DMS", "GM", "OT"), "ES": ("OT",)}
-"""Modality of a card -> others that DICOM has for such pictures: dermoscopy, general microscopy, "other"."""
-
 
 def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, list[str]]:
     """The volume as the network takes it, and the warnings that were overridden.
@@ -87,7 +84,7 @@ def _in_bytes(volume: VolumeImage, card: Card) -> tuple[VolumeImage, list[str]]:
 
 
 def _check_modality(volume: VolumeImage, card: Card) -> str | None:
-    if volume.modality in (None, "", card.modality, *ALSO_TAKEN.get(card.modality, ())):
+    if card.takes_modality(volume.modality):
         return None
     return f"'{volume.name}' has modality {volume.modality}, but '{card.id}' was trained on {card.modality}."
 

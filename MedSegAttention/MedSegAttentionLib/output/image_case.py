@@ -57,4 +57,5 @@ def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: Fi
             seconds["dicom"] = round(perf_counter() - begin, 4)
         return seconds
 
-    return Case(name, stem, read_for_choice, save, choice.endings())
+    kinds = {"dicom_seg": choice.dicom} if choice.dicom else {}
+    return Case(name, stem, read_for_choice, save, choice.endings(), kinds)

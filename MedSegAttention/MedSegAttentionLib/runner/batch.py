@@ -188,6 +188,7 @@ def _read_run_save(
         **result.provenance,
         "seconds": seconds,
         "input_sha256": volume.sha256(),
+        **case.kinds,
         **identity_entries(volume.source, request.anonymous),
         "segments": result.found(),
     }
@@ -222,6 +223,7 @@ def _earlier_result(case: Case, request: Request, output: Path) -> dict[str, Any
     settings = record.get("settings")
     unchosen, wanted = _decisive(RunSettings()), _decisive(request.settings)
     same = isinstance(settings, dict) and wanted == {name: settings.get(name, unchosen[name]) for name in DECISIVE}
+    same = same and all(record.get(name) == kind for name, kind in case.kinds.items())
     same = same and card is not None and record.get("weights_sha256") == card.weights_sha256
     return record if same and is_whole(output, case.stem, record, case.endings) else None
 
