@@ -79,20 +79,23 @@ def slice_sums(node: slicer.vtkMRMLSegmentationNode, only: Collection[str] | Non
 
     They depend neither on names and colours nor on how Slicer crops and shares its label maps.
     """
-    segmentation, sums = node.GetSegmentation(), {}
-    ids = segmentation.GetSegmentIDs()
-    for segment_id in ids if only is None else (segment_id for segment_id in ids if segment_id in only):
+    segmentation, shared = node.GetSegmentation(), {}
+    for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
         labelmap = segment.GetRepresentation(BINARY_LABELMAP)
-        if labelmap is None or 0 in labelmap.GetDimensions() or labelmap.GetPointData().GetScalars() is None:
-            continue
+        filled = labelmap is not None and 0 not in labelmap.GetDimensions() and labelmap.GetPointData().GetScalars()
+        if filled and (only is None or segment_id in only):
+            shared.setdefault(labelmap, []).append((segment_id, segment.GetLabelValue()))
+    sums: dict[int, int] = {}
+    for labelmap, segments in shared.items():  # a slice at a time for all segments that share a label map
         axis, first = slice_axis(node, labelmap), labelmap.GetExtent()[::2]
-        others = [other for other in (2, 1, 0) if other != axis]  # as the remaining axes of [K, J, I] follow
-        slices = np.moveaxis(image_array(labelmap) == segment.GetLabelValue(), 2 - axis, 0)
-        for place in np.flatnonzero(slices.any((1, 2))).tolist():
-            number = place + first[axis]
-            text = _sum(segment_id, slices[place], [first[other] for other in others])
-            sums[number] = sums.get(number, 0) ^ text
+        others = [first[other] for other in (2, 1, 0) if other != axis]  # as the remaining axes of [K, J, I] follow
+        for place, plane in enumerate(np.moveaxis(image_array(labelmap), 2 - axis, 0)):
+            found = set(np.unique(plane).tolist()) if plane.any() else ()
+            for segment_id, value in segments:
+                if value in found:
+                    number = place + first[axis]
+                    sums[number] = sums.get(number, 0) ^ _sum(segment_id, plane == value, others)
     return {number: f"{value:08x}" for number, value in sums.items()}
 
 

@@ -46,6 +46,12 @@ class SurfaceMaker:
             self._labelmaps.setdefault(segment.GetRepresentation(BINARY_LABELMAP), []).append(segment_id)
         self._times = {labelmap: _changed(labelmap) for labelmap in self._labelmaps}
         self._processes: list[subprocess.Popen] = []
+        self._waiting = [  # of which one a poll is read: a liver takes as long as a person just does not notice
+            (segment_id, self._folder / str(number))
+            for number, ids in enumerate(self._labelmaps.values())
+            for segment_id in ids
+        ]
+        self._surfaces: dict[str, vtk.vtkPolyData] = {}
         try:
             for number, (labelmap, ids) in enumerate(self._labelmaps.items()):
                 self._start(self._folder / str(number), labelmap, ids, str(python or sys.executable))
@@ -54,21 +60,21 @@ class SurfaceMaker:
             raise
 
     def poll(self) -> bool:
-        """Show the surfaces once they are there; whether they are still being made."""
-        if not self._processes or any(process.poll() is None for process in self._processes):
-            return bool(self._processes)
-        failed = [process for process in self._processes if process.returncode]
-        self._processes = []
-        try:
-            if failed:
-                logger.error(
-                    "no surfaces: %s", (self._folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
-                )
-            elif self._is_true():
-                self._show()
-        finally:
+        """Take over one surface, once all are there, and show them after the last; whether there is more to do."""
+        if any(process.poll() is None for process in self._processes):
+            return True
+        if failed := [process for process in self._processes if process.returncode]:
+            told = (self._folder / "errors.txt").read_text(encoding="utf-8", errors="replace")
+            logger.error("no surfaces (exit status %s): %s", failed[0].returncode, told)
             self.cancel()
-        return False
+        elif not self._is_true():
+            self.cancel()
+        elif self._waiting:
+            self._take(*self._waiting.pop())
+        elif self._processes:
+            self._show()
+            self.cancel()
+        return bool(self._processes)
 
     def cancel(self) -> None:
         """Stop and leave nothing behind; twice is once."""
@@ -114,15 +120,17 @@ class SurfaceMaker:
             _changed(labelmap) == time for labelmap, time in self._times.items()
         )
 
+    def _take(self, segment_id: str, folder: Path) -> None:
+        value = self._node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
+        reader = vtk.vtkXMLPolyDataReader()
+        reader.SetFileName(str(folder / f"{value}.vtp"))
+        reader.Update()
+        self._surfaces[segment_id] = reader.GetOutput()
+
     def _show(self) -> None:
         segmentation = self._node.GetSegmentation()
-        for number, ids in enumerate(self._labelmaps.values()):
-            for segment_id in ids:
-                segment = segmentation.GetSegment(segment_id)
-                reader = vtk.vtkXMLPolyDataReader()
-                reader.SetFileName(str(self._folder / str(number) / f"{segment.GetLabelValue()}.vtp"))
-                reader.Update()
-                segment.AddRepresentation(SURFACE, reader.GetOutput())
+        for segment_id, surface in self._surfaces.items():
+            segmentation.GetSegment(segment_id).AddRepresentation(SURFACE, surface)
         segmentation.InvokeEvent(slicer.vtkSegmentation.ContainedRepresentationNamesModified)
         self._node.CreateDefaultDisplayNodes()
         self._node.GetDisplayNode().SetVisibility3D(True)
