@@ -25,7 +25,8 @@ def test_a_volume_gives_segmentation_maps_picture_and_provenance(kind, segment, 
     assert segment(tmp_path / "case.nrrd", "--task", "prostate", "--scene", maps="all") == 0
     out, err = capfd.readouterr()
     folder = tmp_path / "out"
-    files = ["case.json", "case.mrb", "case.png", "case.seg.nrrd", *(f"case.{name}.nrrd" for name in MAPS)]
+    maps = ("uncertainty", *MAPS)
+    files = ["case.json", "case.mrb", "case.png", "case.seg.nrrd", *(f"case.{name}.nrrd" for name in maps)]
     assert names(folder) == sorted(files)
     assert all(str(folder / name) in out for name in files)
     assert err == ""

@@ -83,7 +83,8 @@ def export_checkpoint(checkpoint: str, path: Path, attention: bool | tuple[str, 
         raise UsageError(f"'{path}' is no name for an ONNX file; expected one that ends in .onnx.")
     folder = find_checkpoint(checkpoint)
     loaded = load_checkpoint(folder)
-    maps = [item.name for item in RunSettings(attention=attention).maps(loaded.card)]
+    chosen = RunSettings(attention=attention).maps(loaded.card)
+    maps = [item.name for item in chosen if item in loaded.card.attention or attention is not True]
     card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))[CARD_KEY]
     side = loaded.card.fit["size"]
     return export_onnx(loaded.network, path, size=(side, side), maps=maps, metadata={CARD_KEY: json.dumps(card)})
