@@ -1,8 +1,9 @@
 """The tables of results, from the reports of ``evaluate`` in ``Resources/results``.
 
-``CHECKPOINT/*.json`` are of test cases and stand in the README; ``CHECKPOINT/selection/*.json`` are of the training
-cases that were kept aside, and decide which checkpoint is the default of its task; ``CHECKPOINT/fitted/*.json`` are of
-the training cases that it learned from, and show with the others how much it loses on cases that are new to it.
+``CHECKPOINT/*.json`` are of test cases: on the page of what was measured, those of the defaults in the README too.
+``CHECKPOINT/selection/*.json`` are of the training cases that were kept aside, and decide which checkpoint is the
+default of its task. ``CHECKPOINT/fitted/*.json`` are of the training cases that it learned from, and show with the
+others how much it loses on cases that are new to it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from MedSegAttentionLib.checkpoints.catalogue import list_checkpoints
 from MedSegAttentionLib.data.errors import InputError
 
 ALL_CASES = "all cases"
 """What stands for the split of a report on a whole folder."""
 REPOSITORY = Path(__file__).resolve().parents[3]
 README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "Resources" / "results"
+MEASURED = REPOSITORY / "Resources" / "docs" / "measured.md"
 ABLATION_RESULTS = REPOSITORY / "Resources" / "docs" / "results"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 DATA_NAMES = {
@@ -56,6 +59,17 @@ def measured_table(results: Path) -> str:
     return _table(_reports("*/*.json", results))
 
 
+def defaults_table(results: Path) -> str:
+    """Of the checkpoints that tasks take by themselves: task, data, cases and Dice on test cases."""
+    defaults = {card.id: card for card in list_checkpoints() if card.default}
+    lines = ["| task | checkpoint | tested on | cases | Dice (95 %) |", "| --- | --- | --- | --- | --- |"]
+    for report in (report for report in _reports("*/*.json", results) if report["checkpoint"] in defaults):
+        task = defaults[report["checkpoint"]].task
+        cells = [task, f"`{report['checkpoint']}`", report_name(report), str(len(report["cases"])), _dice(report)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def selection_table(results: Path) -> str:
     """The figures on the cases kept aside, as :func:`measured_table`."""
     return _table(_reports("*/selection/*.json", results))
@@ -81,7 +95,8 @@ def fitted_table(results: Path) -> str:
 
 Table = Callable[[Path], str]
 PAGES: dict[Path, Table] = {
-    README: measured_table,
+    README: defaults_table,
+    MEASURED: measured_table,
     ABLATION_RESULTS / "selection.md": selection_table,
     ABLATION_RESULTS / "fitted.md": fitted_table,
 }
