@@ -199,7 +199,7 @@ def test_sides_sizes_and_pieces_are_told_at_the_segment():
     labels, classes = blocks(
         liver=np.s_[5:35, 20:70, 50:90],
         spleen=np.s_[10:30, 30:50, 5:25],
-        gallbladder=np.s_[10:11, 80:81, 60:61],
+        gallbladder=np.s_[10:12, 80:83, 60:62],
         pancreas=np.s_[10:38, 85:99, 10:90],
     )
     labels[20:24, 85:99] = 0
@@ -210,15 +210,23 @@ def test_sides_sizes_and_pieces_are_told_at_the_segment():
     assert found["spleen"] == [
         "lies to the patient's right of the liver: the sides may be exchanged, in the image or here."
     ]
-    assert found["gallbladder"] == ["is smaller (0.02 mL) than in any training case (2 mL or more)."]
+    assert found["gallbladder"] == ["is smaller (0.24 mL) than in any training case (2 mL or more)."]
     assert "538 mL, outside the 19 to 139 mL usual in adults (Saisho et al. 2007)." in found["pancreas"][0]
     assert found["pancreas"][1] == "is in 2 separate pieces; expected one."
 
 
-def test_the_volume_of_an_organ_that_is_cut_says_nothing():
-    labels, classes = blocks(spleen=np.s_[38:40, 30:40, 30:40])
-    assert "outside" in anatomy_findings(labels, MATRIX, classes, set(), {})["spleen"][0]
-    assert anatomy_findings(labels, MATRIX, classes, {"spleen"}, {}) == {}
+def test_an_organ_that_is_cut_can_be_too_large_and_not_too_small():
+    labels, classes = blocks(spleen=np.s_[38:40, 30:40, 30:40], liver=np.s_[0:38, 0:60, 0:60])
+    found = anatomy_findings(labels, MATRIX, classes, set(), {})
+    assert all("outside" in found[name][0] for name in ("spleen", "liver"))
+    assert list(anatomy_findings(labels, MATRIX, classes, {"spleen", "liver"}, {})) == ["liver"]
+
+
+def test_a_voxel_is_no_organ():
+    labels, classes = blocks(gallbladder=np.s_[10:11, 80:81, 60:61])
+    assert anatomy_findings(labels, MATRIX, classes, {"gallbladder"}, {}) == {
+        "gallbladder": ["has 1 voxel(s), too few for an organ."]
+    }
 
 
 def test_record_and_table_hold_what_is_said(tmp_path):

@@ -71,7 +71,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--nifti", action="store_true", help="also write STEM.nii.gz, the label map; STEM.json names it"
     )
-    parser.add_argument("--report", action="store_true", help="also write STEM.report.png, one page to look at")
+    parser.add_argument(
+        "--report", action="store_true", help="also write STEM.report.png and .pdf, one page to look at"
+    )
     parser.add_argument("--scene", action="store_true", help="also write STEM.mrb, a scene that Slicer opens")
     parser.add_argument(
         "--dicom",

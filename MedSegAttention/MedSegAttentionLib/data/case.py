@@ -39,7 +39,7 @@ class FileChoice:
 
     Attributes:
         nifti: STEM.nii.gz, the label map.
-        report: STEM.report.png, the page to look at.
+        report: STEM.report.png and STEM.report.pdf, the page to look at.
         scene: STEM.mrb, a scene that Slicer opens.
         dicom: ``"binary"`` or ``"labelmap"``: STEM.seg.dcm of that kind, STEM.sr.dcm and STEM.MAP.dcm; empty for none.
     """
@@ -51,7 +51,7 @@ class FileChoice:
 
     def endings(self) -> tuple[str, ...]:
         """Endings of the files that are always written."""
-        also = {".nii.gz": self.nifti, ".report.png": self.report, ".mrb": self.scene}
+        also = {".nii.gz": self.nifti, ".report.png": self.report, ".report.pdf": self.report, ".mrb": self.scene}
         also |= dict.fromkeys((".seg.dcm", ".sr.dcm"), bool(self.dicom))
         return (".seg.nrrd", ".png", *(ending for ending, wanted in also.items() if wanted))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ SIDES = (("right kidney", "left kidney"), ("liver", "spleen"))
 """Pairs of classes of which the first lies on the patient's right of the second."""
 WHOLE = (*VOLUMES, "left kidney", "right kidney", "gallbladder", "stomach", "aorta", "prostate")
 """Classes of which a body has one, in one piece."""
+FEWEST = 8
+"""Voxels: fewer are no organ."""
 PIECE_SHARE = 0.05
 """Share of a class' voxels that a second piece must have to be told of; smaller ones are crumbs."""
 
@@ -36,7 +39,7 @@ def anatomy_findings(
         labels: ``[K, J, I]`` of a volume, at least two slices; 0 is background.
         ijk_to_ras: ``[4, 4]``, real mm.
         classes: of the labels.
-        cut: names of the classes that the border of the image cuts; their volume says nothing.
+        cut: names of the classes that the border of the image cuts; they can be too large, not too small.
         sizes: of the card: class name -> smallest and largest volume in mL of the training cases.
 
     Returns:
@@ -47,7 +50,9 @@ def anatomy_findings(
     found: dict[str, list[str]] = {}
     for label in (label for label in classes if counts[label.value]):
         ml = counts[label.value] * voxel_ml
-        sentences = [] if label.name in cut else _of_volume(label.name, ml, sizes.get(label.name))
+        few = f"has {counts[label.value]} voxel(s), too few for an organ." if counts[label.value] < FEWEST else ""
+        odd = few or _odd_volume(label.name, ml, sizes.get(label.name), label.name in cut)
+        sentences = [odd] if odd else []
         if label.name in WHOLE and (pieces := _pieces(labels == label.value)) > 1:
             sentences.append(f"is in {pieces} separate pieces; expected one.")
         if sentences:
@@ -57,15 +62,16 @@ def anatomy_findings(
     return found
 
 
-def _of_volume(name: str, ml: float, trained: list[float] | None) -> list[str]:
-    if trained and ml < trained[0]:
-        return [f"is smaller ({ml:.3g} mL) than in any training case ({trained[0]:.3g} mL or more)."]
-    if name in VOLUMES and not VOLUMES[name][0] <= ml <= VOLUMES[name][1]:
-        low, high, source = VOLUMES[name]
-        return [f"has {ml:.0f} mL, outside the {low} to {high} mL usual in adults ({source})."]
+def _odd_volume(name: str, ml: float, trained: list[float] | None, cut: bool) -> str:
+    """One sentence, or none."""
+    if trained and ml < trained[0] and not cut:
+        return f"is smaller ({ml:.3g} mL) than in any training case ({trained[0]:.3g} mL or more)."
+    low, high, source = VOLUMES.get(name, (0, math.inf, ""))
+    if ml > high or (ml < low and not cut):
+        return f"has {ml:.0f} mL, outside the {low} to {high} mL usual in adults ({source})."
     if trained and ml > trained[1]:
-        return [f"is larger ({ml:.3g} mL) than in any training case ({trained[1]:.3g} mL at most)."]
-    return []
+        return f"is larger ({ml:.3g} mL) than in any training case ({trained[1]:.3g} mL at most)."
+    return ""
 
 
 def _pieces(mask: np.ndarray) -> int:

@@ -106,7 +106,8 @@ def save_files(
     if choice.nifti:
         export_nifti(nodes.segmentation, _beside(stem, ".nii.gz"))
     if choice.report:
-        write_report(nodes.segmentation, _beside(stem, ".report.png"))
+        for ending in (".report.png", ".report.pdf"):
+            write_report(nodes.segmentation, _beside(stem, ending))
     if choice.scene:
         make_readable(scene, volume_node, nodes.segmentation, result.labels, result.ijk_to_ras)
         save_scene(scene, _beside(stem, ".mrb"))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 VIEW_NAME = "MedSegAttentionPicture"
 MARGIN, TITLE_HEIGHT, BAR_WIDTH = 12, 28, 22
+PAGE_DOTS = 150
+"""An inch of a page."""
 COLOUR_BAR_ROOM, LEAST_HEIGHT = 110, 200
 """Of the colour bar: its width with numbers, and the height it needs beside flat pictures. Pixels."""
 WIDEST = 3
@@ -138,14 +140,14 @@ def draw_figure(panels: Sequence[tuple[str, np.ndarray]], colour_bar: ColourBar 
 
 
 def save_picture(picture: Image.Image, path: str | Path) -> Path:
-    """Write a picture as ``.png`` or another type Pillow writes.
+    """Write a picture as ``.png`` or another type Pillow writes, ``.pdf`` with its pages' size.
 
     Raises:
         InputError: the file cannot be written.
     """
     path = Path(path)
     try:
-        picture.save(path)
+        picture.save(path, **({"resolution": PAGE_DOTS} if path.suffix.lower() == ".pdf" else {}))
     except (OSError, ValueError) as error:
         raise InputError(f"figure '{path}' cannot be written ({error}); choose another folder or name.") from error
     return path
@@ -180,6 +182,19 @@ def _reading_directions(image: VolumeImage, axis: int) -> tuple[int, int, int, i
     right = -1 if directions[nearest[column], column] > 0 else 1  # towards L or P, against R or A
     up = 1 if directions[nearest[row], row] > 0 else -1  # towards A or S
     return column, row, right, up
+
+
+def sides_of(image: VolumeImage, axis: int) -> tuple[str, str, str, str]:
+    """What lies at the left, right, top and bottom of a :func:`slice_picture`: R, L, A, P, S or I each."""
+    column, row, _right, _up = _reading_directions(image, axis)
+    across, down = (("R", "L"), ("A", "P"), ("S", "I")), image.anatomical_axes
+    return (*across[down[column]], *across[down[row]])
+
+
+def mm_per_pixel(image: VolumeImage, axis: int, picture: np.ndarray) -> float:
+    """Size of a pixel of a :func:`slice_picture` of ``image``."""
+    column, _row, _right, _up = _reading_directions(image, axis)
+    return image.size[column] * image.spacing[column] / picture.shape[1]
 
 
 def _show_segments(

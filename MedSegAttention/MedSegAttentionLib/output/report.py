@@ -9,7 +9,7 @@ import slicer
 
 from ..scene.corrections import corrected_slices, redone_slices
 from ..scene.label_maps import label_map, reference_volume
-from ..scene.measure import SegmentationMeasure, measure
+from ..scene.measure import SegmentationMeasure, SegmentMeasure, measure
 from ..scene.nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
 from .lettering import draw_text, text_width
 from .pictures import draw_figure, save_picture
@@ -22,6 +22,8 @@ PAGE_WIDTH, PAGE_HEIGHT, EDGE = 1240, 1754, 70
 """A4 at 150 dots an inch."""
 PANEL_HEIGHTS = {2: 480, 3: 320}
 """Number of panels -> their height, so that square ones fill the width and the text in the figure is not shrunk."""
+MOST_SLICES = 5
+"""To look at first, that are named on the page."""
 RESEARCH_USE = "For research use only. Not for clinical decisions."
 DARK, GREY = "black", "#555555"
 
@@ -31,7 +33,7 @@ def write_report(segmentation_node: slicer.vtkMRMLSegmentationNode, path: str | 
 
     Args:
         segmentation_node: of a scene that holds its image; the first attention map of the same run is shown too.
-        path: ``.png``.
+        path: ``.png``, or ``.pdf``.
 
     Raises:
         InputError: its image is not in the scene, or the file cannot be written.
@@ -78,10 +80,25 @@ def _notes(
         ("Partial, the run was stopped; finished slices", _finished(node)),
         ("Corrected by hand, slices", _from_one(corrected_slices(node))),
         ("Made anew later, slices", _from_one(redone_slices(node))),
+        ("Look first at", _look_first(provenance)),
+        *((item.name, _expected(item)) for item in sizes.segments),
         *(("Warning", text) for text in provenance.get("warnings", [])),
         *((name, text) for name, texts in provenance.get("findings", {}).items() for text in texts),
     ]
     return [(title, text) for title, text in notes if text]
+
+
+def _look_first(provenance: dict[str, Any]) -> str:
+    pairs = zip(provenance.get("look_first", []), provenance.get("look_first_reasons", []), strict=False)
+    told = [f"slice {number + 1} ({reason.rstrip('.')})" for number, reason in pairs]
+    return "; ".join(told[:MOST_SLICES])
+
+
+def _expected(item: SegmentMeasure) -> str:
+    if item.expected_dice is None:
+        return ""
+    low, high = item.expected_interval
+    return f"expected Dice {item.expected_dice:.2f}, probably {low:.2f} to {high:.2f}."
 
 
 def _from_one(numbers: list[int]) -> str:
