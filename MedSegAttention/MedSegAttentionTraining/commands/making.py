@@ -92,7 +92,9 @@ def _train(arguments: argparse.Namespace) -> int:
 def _add_export(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser("export", help="write a trained network as a checkpoint, or a checkpoint as ONNX")
     export.add_argument(
-        "source", metavar="CONFIG|CHECKPOINT", help="bundle: training configuration; onnx: ID or folder"
+        "source",
+        metavar="CONFIG|CHECKPOINT",
+        help="bundle: training configuration, or ID or folder to write its files for MONAI anew; onnx: ID or folder",
     )
     export.add_argument("--format", choices=("bundle", "onnx"), default="bundle", help="MONAI bundle (default) or ONNX")
     export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
@@ -121,6 +123,8 @@ def _export(arguments: argparse.Namespace) -> int:
     from ..fitting.record import record_beside
     from ..publishing.bundle import Training, write_bundle
 
+    if arguments.weights is None and not Path(arguments.source).is_file():
+        return _export_again(arguments)
     if arguments.weights is None or arguments.attention is not None:
         raise UsageError("a bundle is made of CONFIG and --weights FILE; --attention goes with --format onnx.")
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.metrics]
@@ -132,6 +136,18 @@ def _export(arguments: argparse.Namespace) -> int:
     training = Training(read_config(Path(arguments.source)), arguments.weights, reports, record)
     card = write_bundle(training, arguments.output, arguments.card, arguments.bits)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
+    return 0
+
+
+def _export_again(arguments: argparse.Namespace) -> int:
+    """A checkpoint with the files for MONAI as this version writes them."""
+    from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
+
+    from ..publishing.monai_files import write_monai_files
+
+    if arguments.metrics or arguments.card or arguments.attention is not None:
+        raise UsageError("--metrics and --card go with CONFIG and --weights FILE, --attention with --format onnx.")
+    logger.info("wrote %s", write_monai_files(find_checkpoint(arguments.source), arguments.output))
     return 0
 
 
