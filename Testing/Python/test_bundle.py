@@ -12,22 +12,27 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from monai.bundle import ConfigWorkflow, run, verify_metadata, verify_net_in_out
-from monai.data import DataLoader
+from monai.bundle import ConfigWorkflow, load, run, verify_metadata, verify_net_in_out
+from monai.data import DataLoader, load_net_with_metadata
 from PIL import Image
 from safetensors.torch import save
 
 from MedSegAttentionLib import bundle
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.bundle.reading import volume_of
+from MedSegAttentionLib.bundle.scripted import ScriptedNetwork
 from MedSegAttentionLib.checkpoints.catalogue import SHIPPED, WEIGHTS_FILE, checkpoint_folders
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.checkpoints.quantisation import quantised
-from MedSegAttentionLib.data.errors import ContractWarning, InputError
+from MedSegAttentionLib.checkpoints.weights import FAMILIAR_FILE
+from MedSegAttentionLib.data.errors import ContractWarning, InputError, MedSegAttentionError, UsageError
 from MedSegAttentionLib.files.reading import read_volume
+from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.runner.in_process import RunSettings
 from MedSegAttentionLib.runner.in_process import run as segment
+from MedSegAttentionTraining.publishing import torchscript_export
 from MedSegAttentionTraining.publishing.monai_files import inference, write_monai_files
+from MedSegAttentionTraining.publishing.torchscript_export import SCRIPT_FILE, export_monai_label
 from small_checkpoint import read_card_values, threshold_network, two_classes, write_card, write_checkpoint
 
 SHIPPED_IDS = [folder.name for folder in checkpoint_folders() if folder.parent == SHIPPED]
@@ -257,3 +262,66 @@ def test_a_checkpoint_is_brought_up_to_date_by_export(a_bundle, tmp_path):
     assert {path: path.read_bytes() for path in a_bundle.rglob("*") if path.is_file()} == before
     assert main(["export", str(a_bundle), "--output", str(tmp_path / "copy")]) == 0
     assert (tmp_path / "copy" / WEIGHTS_FILE).read_bytes() == (a_bundle / WEIGHTS_FILE).read_bytes()
+
+
+def test_a_copy_for_monai_label_holds_torchscript_that_gives_the_same_labels(a_bundle, tmp_path):
+    copy = tmp_path / "copy"
+    assert main(["export", str(a_bundle), "--format", "monai-label", "--output", str(copy)]) == 0
+    scripted, metadata, files = load_net_with_metadata(copy / SCRIPT_FILE, more_extra_files=("inference.json",))
+    assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {
+        "0": "background", "1": "liver", "2": "spleen"
+    }  # fmt: skip
+    assert json.loads(files["inference.json"]) == inference()
+    assert load("copy", bundle_dir=tmp_path, load_ts_module=True)[1] == metadata
+    image = an_oblique_file(tmp_path / "images" / "a.nrrd", noise((3, 70, 90), -150, 150, np.int16))
+    read = bundle.ReadVolumed("image")({"image": str(image)})
+    labels = bundle.VolumeInferer(copy)(read["image"][None], scripted)
+    kept = bundle.LargestComponentd("pred", copy)({"pred": labels[0]})["pred"][0].numpy().transpose(2, 1, 0)
+    np.testing.assert_array_equal(kept, labels_of(a_bundle, image))
+    assert set(np.unique(kept)) == {0, 1, 2}
+
+
+def test_presence_and_familiarity_are_judged_by_the_torchscript_too(tmp_path):
+    torch.manual_seed(0)
+    options = {"width": 8, "presence": True}
+    network = build_network("klo-lite", in_channels=1, out_channels=1, **options).eval()
+    folder = write_checkpoint(tmp_path / "bundle", network)
+    features = network.describe(torch.rand(6, 1, 128, 128)).detach()
+    known = {"mean": features.mean(0), "spread": features.std(0) + 1e-3, "axes": torch.eye(2, features.shape[1])}
+    known |= {"variance": torch.ones(2), "rest": torch.ones(1)}
+    (folder / FAMILIAR_FILE).write_bytes(content := save(known))
+    familiar = {"threshold": 1e6, "sha256": hashlib.sha256(content).hexdigest()}
+    presence = {"weights": {"head": 1.0}, "bias": 0.0, "thresholds": [0.0]}
+    card = read_card_values(folder) | {"network": "klo-lite", "network_config": options, "attention": []}
+    card |= {"fit": {"fit": "spacing", "mm": 1.0, "size": 128}, "familiar": familiar, "presence": presence}
+    write_card(folder, card)
+    export_monai_label(str(folder), tmp_path / "copy")
+    scripted = torch.jit.load(tmp_path / "copy" / SCRIPT_FILE)
+    wrapped, picture = ScriptedNetwork(scripted), torch.rand(2, 1, 160, 128)
+    with torch.no_grad():
+        found, wanted = wrapped.forward_with_attention(picture), network.forward_with_attention(picture)
+        torch.testing.assert_close(wrapped.describe(picture), network.describe(picture), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.presence, wanted.presence, rtol=1e-3, atol=1e-3)
+
+    image = torch.rand(1, 1, 128, 128, 2)
+    assert bundle.VolumeInferer(tmp_path / "copy")(image, scripted).any()
+    write_card(tmp_path / "copy", card | {"presence": presence | {"thresholds": [2.0]}})  # never in a slice
+    assert not bundle.VolumeInferer(tmp_path / "copy")(image, scripted).any()
+    write_card(tmp_path / "copy", card | {"familiar": familiar | {"threshold": 1e-6}})
+    with pytest.raises(ContractWarning, match="looks unlike the images"):
+        bundle.VolumeInferer(tmp_path / "copy")(image, scripted)
+
+
+def test_torchscript_of_another_program_and_a_copy_onto_itself_are_refused(a_bundle):
+    other = torch.jit.trace(torch.nn.Conv2d(1, 3, 1), torch.rand(1, 1, 64, 64))
+    with pytest.raises(InputError, match="without a stride"):
+        bundle.VolumeInferer(a_bundle)(torch.rand(1, 1, 64, 64, 1), other)
+    with pytest.raises(UsageError, match="is the checkpoint itself"):
+        export_monai_label(str(a_bundle), a_bundle)
+
+
+def test_torchscript_that_gives_other_logits_is_not_written(a_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(torchscript_export, "_trace", lambda _parts, _checkpoint: torch.jit.script(torch.nn.Identity()))
+    with pytest.raises(MedSegAttentionError, match="TorchScript differs from PyTorch by"):
+        export_monai_label(str(a_bundle), tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

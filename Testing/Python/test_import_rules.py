@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "files": ({"data"}, NUMERICS | {"SimpleITK", "PIL", "isal", "nibabel", "pydicom"}),
     "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
-    "bundle": ({"data", "files", "checkpoints", "inference"}, NUMERICS | {"torch", "monai"}),
+    "bundle": ({"data", "files", "networks", "checkpoints", "inference"}, NUMERICS | {"torch", "monai"}),
     "scene": ({"data"}, NUMERICS | SLICER),
     "dicom": ({"data"}, NUMERICS | {"pydicom", "highdicom"}),
     "archive": ({"data"}, {"pydicom", "pynetdicom", "dicomweb_client", "requests"}),

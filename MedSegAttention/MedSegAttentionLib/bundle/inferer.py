@@ -16,6 +16,7 @@ from ..checkpoints.loading import Checkpoint, familiar_of
 from ..inference.engine import SegmentationRun
 from ..inference.settings import RunSettings
 from .reading import volume_of
+from .scripted import ScriptedNetwork
 
 
 class VolumeInferer(Inferer):
@@ -40,7 +41,7 @@ class VolumeInferer(Inferer):
 
         Args:
             inputs: ``[B, C, I, J, K]``, images as :class:`~.reading.ReadVolumed` reads them.
-            network: of the bundle.
+            network: of the bundle, or its TorchScript.
             args: none are taken.
             kwargs: likewise.
 
@@ -48,6 +49,8 @@ class VolumeInferer(Inferer):
             InputError: an image cannot be used.
             ContractWarning: an image lies outside what the checkpoint was trained on.
         """
+        if not hasattr(network, "forward_with_attention"):
+            network = ScriptedNetwork(network)
         checkpoint = Checkpoint(self.card, network, self.familiar)
         settings = RunSettings(
             device=inputs.device.type, attention=False, force=self.force, test_time_flips=self.test_time_flips

@@ -90,13 +90,20 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
-    export = commands.add_parser("export", help="write a trained network as a checkpoint, or a checkpoint as ONNX")
+    export = commands.add_parser(
+        "export", help="write a trained network as a checkpoint, or a checkpoint for other programs"
+    )
     export.add_argument(
         "source",
         metavar="CONFIG|CHECKPOINT",
-        help="bundle: training configuration, or ID or folder to write its files for MONAI anew; onnx: ID or folder",
+        help="bundle: training configuration, or ID or folder to write its files for MONAI anew; else ID or folder",
     )
-    export.add_argument("--format", choices=("bundle", "onnx"), default="bundle", help="MONAI bundle (default) or ONNX")
+    export.add_argument(
+        "--format",
+        choices=("bundle", "monai-label", "onnx"),
+        default="bundle",
+        help="MONAI bundle (default), one with TorchScript for MONAI Label and MONAI Deploy, or ONNX",
+    )
     export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
     export.add_argument(
         "--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run, with run.json"
@@ -119,6 +126,8 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.format == "onnx":
         return _export_onnx(arguments)
+    if arguments.format == "monai-label":
+        return _export_monai_label(arguments)
     from ..fitting.config import read_config
     from ..fitting.record import record_beside
     from ..publishing.bundle import Training, write_bundle
@@ -148,6 +157,16 @@ def _export_again(arguments: argparse.Namespace) -> int:
     if arguments.metrics or arguments.card or arguments.attention is not None:
         raise UsageError("--metrics and --card go with CONFIG and --weights FILE, --attention with --format onnx.")
     logger.info("wrote %s", write_monai_files(find_checkpoint(arguments.source), arguments.output))
+    return 0
+
+
+def _export_monai_label(arguments: argparse.Namespace) -> int:
+    from ..publishing.torchscript_export import export_monai_label
+
+    if arguments.weights or arguments.metrics or arguments.card or arguments.attention is not None:
+        raise UsageError("--format monai-label takes a checkpoint's ID or folder and --output DIR alone.")
+    report = export_monai_label(arguments.source, arguments.output)
+    logger.info("wrote %s; differs from PyTorch by %.1e of the largest logit", report.path, report.difference)
     return 0
 
 
