@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from monai.bundle import ConfigWorkflow, load, run, verify_metadata, verify_net_in_out
-from monai.data import DataLoader, load_net_with_metadata
+from monai.bundle import ConfigParser, ConfigWorkflow, load, run, verify_metadata, verify_net_in_out
+from monai.data import DataLoader, MetaTensor, load_net_with_metadata
+from monai.transforms import Compose, EnsureChannelFirstd
 from PIL import Image
 from safetensors.torch import save
 
@@ -94,6 +95,10 @@ def labels_of(folder: Path, image: Path, **settings) -> np.ndarray:
     """What ``segment`` gives."""
     volume = read_volume(image)
     return segment(volume, checkpoint=folder, settings=RunSettings(attention=False, **settings)).labels
+
+
+def read(path: Path) -> dict:
+    return Compose([bundle.LoadImageVolumed("image"), EnsureChannelFirstd("image")])({"image": str(path)})
 
 
 def run_bundle(folder: Path, images: Path, output: Path, **override) -> None:
@@ -221,7 +226,7 @@ def test_an_image_of_another_kind_stops_the_run_unless_forced(a_bundle, tmp_path
 def test_what_is_known_of_an_image_survives_the_loader_of_monai(tmp_path):
     path = an_oblique_file(tmp_path / "a.nrrd", noise((2, 9, 7), 0, 60000, np.uint16))
     wanted = read_volume(path)
-    batch = next(iter(DataLoader([bundle.ReadVolumed("image")({"image": str(path)})], batch_size=1)))
+    batch = next(iter(DataLoader([read(path)], batch_size=1)))
     found = volume_of(batch["image"][0], 0)
     assert found.array.dtype == wanted.array.dtype
     np.testing.assert_array_equal(found.array, wanted.array)
@@ -251,7 +256,7 @@ def test_folders_that_cannot_be_segmented_are_told(tmp_path):
     with pytest.raises(InputError, match=r"1 name\(s\) twice, e.g. 'a'"):
         bundle.images_in(tmp_path)
     with pytest.raises(InputError, match=r"absent.nrrd' does not exist"):
-        bundle.ReadVolumed("image")({"image": str(tmp_path / "absent.nrrd")})
+        bundle.LoadImageVolumed("image")({"image": str(tmp_path / "absent.nrrd")})
 
 
 def test_a_checkpoint_is_brought_up_to_date_by_export(a_bundle, tmp_path):
@@ -271,14 +276,36 @@ def test_a_copy_for_monai_label_holds_torchscript_that_gives_the_same_labels(a_b
     assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {
         "0": "background", "1": "liver", "2": "spleen"
     }  # fmt: skip
-    assert json.loads(files["inference.json"]) == inference()
+    assert json.loads(files["inference.json"]) == inference(read_card_values(copy))
+    assert json.loads((copy / "configs" / "inference.json").read_text()) == inference()
     assert load("copy", bundle_dir=tmp_path, load_ts_module=True)[1] == metadata
     image = an_oblique_file(tmp_path / "images" / "a.nrrd", noise((3, 70, 90), -150, 150, np.int16))
-    read = bundle.ReadVolumed("image")({"image": str(image)})
-    labels = bundle.VolumeInferer(copy)(read["image"][None], scripted)
+    labels = bundle.VolumeInferer(copy)(read(image)["image"][None], scripted)
     kept = bundle.LargestComponentd("pred", copy)({"pred": labels[0]})["pred"][0].numpy().transpose(2, 1, 0)
     np.testing.assert_array_equal(kept, labels_of(a_bundle, image))
     assert set(np.unique(kept)) == {0, 1, 2}
+
+
+def test_the_torchscript_alone_is_enough_for_a_program_that_has_the_image_in_memory(a_bundle, tmp_path, monkeypatch):
+    """As MONAI Deploy does: configuration from the archive, no transform that loads or saves, image as it comes."""
+    export_monai_label(str(a_bundle), tmp_path / "copy")
+    file = (tmp_path / "copy" / SCRIPT_FILE).rename(tmp_path / "model.ts")
+    monkeypatch.chdir(tmp_path)
+    scripted, metadata, files = load_net_with_metadata(file, more_extra_files=("inference.json",))
+    parser = ConfigParser(json.loads(files["inference.json"]))
+    parser.read_meta(metadata)
+    parser.parse()
+    image = an_oblique_file(tmp_path / "images" / "a.nrrd", noise((3, 70, 90), -150, 150, np.int16))
+    volume = read_volume(image)
+    data = {"image": MetaTensor(volume.array.transpose(2, 1, 0).copy(), meta={"affine": volume.ijk_to_ras})}
+    data["image"].meta["original_channel_dim"] = "no_channel"
+    for part, key in (("preprocessing", "image"), ("postprocessing", "pred")):
+        for step in parser.get_parsed_content(part).transforms:
+            if not any(name in type(step).__name__ for name in ("LoadImage", "SaveImage")):
+                data = step(data)
+        if key == "image":
+            data["pred"] = parser.get_parsed_content("inferer")(inputs=data["image"][None], network=scripted)[0]
+    np.testing.assert_array_equal(data["pred"][0].numpy().transpose(2, 1, 0), labels_of(a_bundle, image))
 
 
 def test_presence_and_familiarity_are_judged_by_the_torchscript_too(tmp_path):

@@ -2,14 +2,15 @@
 
 The flow is that of ``segment``, in MONAI's words::
 
-    ReadVolumed -> (MetaTensor [C,I,J,K]) -> VolumeInferer -> (labels [1,I,J,K]) -> LargestComponentd -> SaveImaged
-    files           preprocessing                           inferer                         postprocessing       MONAI's
+    preprocessing                          inferer            postprocessing
+    LoadImageVolumed, EnsureChannelFirstd  VolumeInferer      LargestComponentd, SaveImaged with LabelWriter
+    path -> MetaTensor [C,I,J,K]           -> labels          -> labels [1,I,J,K] -> NIfTI
 
 Reading, preparation, network and postprocessing are those of the rest of the library, so the labels are the same.
 """
 
 from .inferer import VolumeInferer
-from .reading import ReadVolumed, VolumeReader, images_in
+from .reading import LoadImageVolumed, VolumeReader, images_in
 from .restoring import network_of
 from .transforms import LargestComponentd
 from .writing import LabelWriter
@@ -17,7 +18,7 @@ from .writing import LabelWriter
 __all__ = [
     "LabelWriter",
     "LargestComponentd",
-    "ReadVolumed",
+    "LoadImageVolumed",
     "VolumeInferer",
     "VolumeReader",
     "images_in",

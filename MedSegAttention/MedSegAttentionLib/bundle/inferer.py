@@ -11,11 +11,11 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from ..checkpoints.card_file import read_card
 from ..checkpoints.loading import Checkpoint, familiar_of
 from ..inference.engine import SegmentationRun
 from ..inference.settings import RunSettings
 from .reading import volume_of
+from .restoring import card_of_bundle
 from .scripted import ScriptedNetwork
 
 
@@ -26,21 +26,29 @@ class VolumeInferer(Inferer):
 
     Args:
         bundle_root: folder of the checkpoint.
+        card: its card as JSON text, instead of the folder; whether an image is like those of the training is then not
+            judged.
         force: segment also what lies outside what the checkpoint was trained on.
         test_time_flips: average over the mirror images that the card allows.
     """
 
-    def __init__(self, bundle_root: str | Path, force: bool = False, test_time_flips: bool = False) -> None:
+    def __init__(
+        self,
+        bundle_root: str | Path | None = None,
+        card: str | None = None,
+        force: bool = False,
+        test_time_flips: bool = False,
+    ) -> None:
         super().__init__()
-        self.card = read_card(bundle_root)
-        self.familiar = familiar_of(Path(bundle_root), self.card)
+        self.card = card_of_bundle(bundle_root, card)
+        self.familiar = {} if card else familiar_of(Path(bundle_root or "."), self.card)
         self.force, self.test_time_flips = force, test_time_flips
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Label values ``[B, 1, I, J, K]`` uint8 on the grid of the images, before any postprocessing.
 
         Args:
-            inputs: ``[B, C, I, J, K]``, images as :class:`~.reading.ReadVolumed` reads them.
+            inputs: ``[B, C, I, J, K]``, images as :class:`~.reading.LoadImageVolumed` reads them.
             network: of the bundle, or its TorchScript.
             args: none are taken.
             kwargs: likewise.

@@ -74,17 +74,19 @@ class VolumeReader(ImageReader):
         return array, meta
 
 
-class ReadVolumed(LoadImaged):
-    """MONAI's :class:`~monai.transforms.LoadImaged` with :class:`VolumeReader`: MetaTensor ``[C, I, J, K]``.
+class LoadImageVolumed(LoadImaged):
+    """MONAI's :class:`~monai.transforms.LoadImaged` with :class:`VolumeReader`.
 
-    Voxels keep their type, as far as PyTorch has it.
+    It gives a MetaTensor ``[I, J, K]``, of colours ``[I, J, K, C]``, for MONAI's ``EnsureChannelFirstd``. Voxels keep
+    their type, as far as PyTorch has it. MONAI Deploy, which has its images in memory, leaves out every transform with
+    LoadImage in its name.
 
     Args:
         keys: of the paths in the data.
     """
 
     def __init__(self, keys: KeysCollection) -> None:
-        super().__init__(keys, reader=VolumeReader(), dtype=None, ensure_channel_first=True, image_only=True)
+        super().__init__(keys, reader=VolumeReader(), dtype=None, image_only=True)
 
     def __call__(
         self, data: Mapping[Hashable, Any], reader: ImageReader | None = None
@@ -98,7 +100,7 @@ def volume_of(image: torch.Tensor, number: int = 0) -> VolumeImage:
     """The image that a tensor was made of.
 
     Args:
-        image: ``[C, I, J, K]``; a MetaTensor of :class:`ReadVolumed`, or of any other reader (then the modality is
+        image: ``[C, I, J, K]``; a MetaTensor of :class:`LoadImageVolumed`, or of any other reader (then the modality is
             unknown); also a plain tensor, whose voxels then measure 1 mm.
         number: its place in the batch that the metadata are of.
     """

@@ -12,8 +12,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 
-from ..checkpoints.card_file import read_card
 from ..inference.postprocessing import postprocess
+from .restoring import card_of_bundle
 
 
 class LargestComponentd(MapTransform):
@@ -22,11 +22,12 @@ class LargestComponentd(MapTransform):
     Args:
         keys: of label maps ``[1, I, J, K]`` in the data.
         bundle_root: folder of the checkpoint.
+        card: its card as JSON text, instead of the folder.
     """
 
-    def __init__(self, keys: KeysCollection, bundle_root: str | Path) -> None:
+    def __init__(self, keys: KeysCollection, bundle_root: str | Path | None = None, card: str | None = None) -> None:
         super().__init__(keys)
-        self.how = read_card(bundle_root).postprocessing
+        self.how = card_of_bundle(bundle_root, card).postprocessing
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The same data with other label maps."""

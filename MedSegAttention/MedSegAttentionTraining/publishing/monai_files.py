@@ -82,11 +82,15 @@ def _network_data_format(card: dict[str, Any]) -> dict[str, Any]:
     return {"inputs": {"image": image}, "outputs": {"pred": logits}}
 
 
-def inference() -> dict[str, Any]:
+def inference(card: dict[str, Any] | None = None) -> dict[str, Any]:
     """The configuration with which ``python -m monai.bundle run`` gives the labels of ``segment``.
 
-    The same for every checkpoint: what differs is in the card, which the parts read from ``bundle_root``.
+    Args:
+        card: put into it, for a program that has no folder; else it is the same for every checkpoint, and its parts
+            read the card from ``bundle_root``.
     """
+    # As text, in which MONAI finds no expression that it would evaluate.
+    place = {"bundle_root": "@bundle_root"} if card is None else {"card": json.dumps(card)}
     return {
         "imports": ["$import torch", f"$from {PARTS} import images_in"],
         "bundle_root": ".",
@@ -99,7 +103,10 @@ def inference() -> dict[str, Any]:
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",
-            "transforms": [{"_target_": f"{PARTS}.ReadVolumed", "keys": "image"}],
+            "transforms": [
+                {"_target_": f"{PARTS}.LoadImageVolumed", "keys": "image"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+            ],
         },
         "dataset": {"_target_": "Dataset", "data": "$images_in(@dataset_dir)", "transform": "@preprocessing"},
         "dataloader": {
@@ -111,14 +118,14 @@ def inference() -> dict[str, Any]:
         },
         "inferer": {
             "_target_": f"{PARTS}.VolumeInferer",
-            "bundle_root": "@bundle_root",
+            **place,
             "force": "@force",
             "test_time_flips": "@test_time_flips",
         },
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": f"{PARTS}.LargestComponentd", "keys": "pred", "bundle_root": "@bundle_root"},
+                {"_target_": f"{PARTS}.LargestComponentd", "keys": "pred", **place},
                 {
                     "_target_": "SaveImaged",
                     "keys": "pred",

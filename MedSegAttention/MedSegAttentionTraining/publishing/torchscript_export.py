@@ -18,7 +18,7 @@ import torch
 from monai.data import save_net_with_metadata
 from torch import Tensor, nn
 
-from MedSegAttentionLib.checkpoints.card_file import CARD_FILE
+from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY
 from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
 from MedSegAttentionLib.checkpoints.loading import Checkpoint, load_checkpoint
 from MedSegAttentionLib.data.errors import MedSegAttentionError, UsageError
@@ -84,7 +84,7 @@ def export_monai_label(checkpoint: str, output: Path) -> ScriptReport:
         include_config_vals=False,
         append_timestamp=False,
         meta_values=told,
-        more_extra_files={INFERENCE_FILE.name: as_json(inference())},
+        more_extra_files={INFERENCE_FILE.name: as_json(inference(told[CARD_KEY]))},
     )
     return ScriptReport(output / SCRIPT_FILE, difference)
 
