@@ -56,6 +56,18 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="images/, labels/ ...")
     train.add_argument("--splits", type=Path, metavar="CSV", help="use its cases of split train alone")
     train.add_argument("--output", type=Path, required=True, metavar="DIR")
+    train.add_argument(
+        "--from",
+        dest="start",
+        metavar="ID|FOLDER",
+        help="start from the weights of this checkpoint, whose network the configuration names too",
+    )
+    train.add_argument(
+        "--freeze-encoder",
+        type=int,
+        metavar="EPOCHS",
+        help="leave the encoder as it is in the first epochs, instead of the configuration's frozen_epochs",
+    )
     train.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
     train.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     train.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
@@ -71,19 +83,21 @@ def _train(arguments: argparse.Namespace) -> int:
     from ..fitting.config import read_config
     from ..fitting.loop import Options, Trainer
     from ..fitting.processes import training_processes
+    from ..fitting.starting import start_from
 
-    config = read_config(arguments.config)
+    config = read_config(arguments.config, arguments.freeze_encoder)
     try:
         require_network(config.network["name"])
     except UnknownNetworkError as error:
         raise InputError(f"'{arguments.config}' cannot be trained here: {error}") from error
+    start = start_from(arguments.start, config) if arguments.start else None
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):
         options = Options(
             str(device), arguments.threads, arguments.bf16, arguments.compile, arguments.max_steps, processes
         )
-        best = Trainer(config, data, arguments.output, options).run()
+        best = Trainer(config, data, arguments.output, options, start=start).run()
         if processes.is_first:
             logger.info("best weights: %s", best)
     return 0
