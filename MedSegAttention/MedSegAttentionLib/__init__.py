@@ -20,6 +20,7 @@ Rooms, and what each may import:
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
 * ``logic``       what scripts and the panel call                          all but panel and commands; slicer
 * ``panel``       Qt, bound to the logic and to what scene's functions show data, scene, logic; slicer, qt, ctk
+* ``bundle``      what MONAI's tools call for a checkpoint                 data, files, networks, inference; monai
 * ``commands``    what each command of ``__main__`` does                   all but panel
 
 Without torch and monai ``MedSegAttentionLib``, ``.data``, ``.scene`` and ``.setup`` still import: Slicer starts without

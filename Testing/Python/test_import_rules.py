@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "files": ({"data"}, NUMERICS | {"SimpleITK", "PIL", "isal", "nibabel", "pydicom"}),
     "checkpoints": ({"data", "networks"}, {"torch", "safetensors"}),
     "inference": ({"data", "checkpoints", "networks"}, NUMERICS | {"torch", "monai", "SimpleITK"}),
+    "bundle": ({"data", "files", "networks", "checkpoints", "inference"}, NUMERICS | {"torch", "monai"}),
     "scene": ({"data"}, NUMERICS | SLICER),
     "dicom": ({"data"}, NUMERICS | {"pydicom", "highdicom"}),
     "archive": ({"data"}, {"pydicom", "pynetdicom", "dicomweb_client", "requests"}),
@@ -234,7 +235,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
 
 def test_networks_checkpoints_and_inference_run_without_slicer():
     script = BLOCKER.format(absent=("slicer", "vtk", "qt", "ctk"))
-    for room in ("networks", "checkpoints", "inference", "runner", "files", "dicom", "archive"):
+    for room in ("networks", "checkpoints", "inference", "runner", "files", "dicom", "archive", "bundle"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
             name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
             script += f"import MedSegAttentionLib.{name}\n"

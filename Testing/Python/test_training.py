@@ -267,25 +267,6 @@ def test_data_that_cannot_be_trained_on_is_refused(tmp_path, a_data_folder, a_co
     assert not (tmp_path / "run" / "best.safetensors").exists()
 
 
-def test_monai_runs_the_bundle(tmp_path, a_data_folder, a_config, a_card_source):
-    from monai.bundle import run
-
-    _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
-    checkpoint = tmp_path / "bundle"
-    weights = str(tmp_path / "run" / "best.safetensors")
-    export = ["export", str(a_config), "--weights", weights, "--output", str(checkpoint)]
-    assert main([*export, "--card", str(a_card_source)]) == 0
-    run(
-        run_id="run",
-        config_file=str(checkpoint / "configs" / "inference.json"),
-        meta_file=str(checkpoint / "configs" / "metadata.json"),
-        bundle_root=str(checkpoint),
-        image=str(a_data_folder / "images" / "a.nii.gz"),
-        output_dir=str(tmp_path / "out"),
-    )
-    assert (tmp_path / "out" / "a.seg.nrrd").is_file()
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_told_in_plain_words(tmp_path, a_data_folder, a_config, capsys):
     words = ["train", str(a_config), "--data", str(a_data_folder), "--output", str(tmp_path / "run")]

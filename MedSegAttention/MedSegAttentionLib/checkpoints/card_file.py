@@ -33,17 +33,29 @@ def read_card(folder: str | Path) -> Card:
     path = Path(folder) / CARD_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))[CARD_KEY]
-        _check(values)
-        return _card_from(values)
     except OSError as error:
         raise CheckpointError(
             f"'{folder}' is not a checkpoint: '{path}' cannot be read ({error.strerror}). Give the folder that holds "
             "configs/metadata.json and models/model.safetensors."
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"'{path}' is not a valid checkpoint card ({type(error).__name__}: {error}). Get the checkpoint again."
-        ) from error
+        raise _invalid(path, error) from error
+    return card_of(values, path)
+
+
+def card_of(values: dict[str, Any], source: str | Path) -> Card:
+    """Check the values of a card that were read from ``source``, a name for the error; raises as :func:`read_card`."""
+    try:
+        _check(values)
+        return _card_from(values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _invalid(source, error) from error
+
+
+def _invalid(source: str | Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"'{source}' is not a valid checkpoint card ({type(error).__name__}: {error}). Get the checkpoint again."
+    )
 
 
 def _check(values: dict[str, Any]) -> None:

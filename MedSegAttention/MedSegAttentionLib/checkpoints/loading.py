@@ -52,7 +52,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             card.network, in_channels=card.in_channels, out_channels=card.out_channels, **card.network_config
         )
         network.load_state_dict(restored(load(content)))
-        familiar = load(described) if (described := verified_familiar(folder, card)) else {}
+        familiar = familiar_of(folder, card)
     except UnknownNetworkError as error:
         raise CheckpointError(f"checkpoint '{folder}' cannot run here: {error}") from error
     except (ValueError, TypeError, RuntimeError, ArithmeticError, SafetensorError) as error:
@@ -63,3 +63,13 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             f"{network.stride}, or its maps would not lie where they belong. Get the checkpoint again."
         )
     return Checkpoint(card, network.eval(), familiar)
+
+
+def familiar_of(folder: Path, card: Card) -> dict[str, Tensor]:
+    """What training images look like, of the checkpoint in ``folder``; empty where the card does not judge that.
+
+    Raises:
+        CheckpointError: the file is missing or altered.
+    """
+    described = verified_familiar(folder, card)
+    return load(described) if described else {}

@@ -56,6 +56,18 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="images/, labels/ ...")
     train.add_argument("--splits", type=Path, metavar="CSV", help="use its cases of split train alone")
     train.add_argument("--output", type=Path, required=True, metavar="DIR")
+    train.add_argument(
+        "--from",
+        dest="start",
+        metavar="ID|FOLDER",
+        help="start from the weights of this checkpoint, whose network the configuration names too",
+    )
+    train.add_argument(
+        "--freeze-encoder",
+        type=int,
+        metavar="EPOCHS",
+        help="leave the encoder as it is in the first epochs, instead of the configuration's frozen_epochs",
+    )
     train.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
     train.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     train.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
@@ -71,30 +83,41 @@ def _train(arguments: argparse.Namespace) -> int:
     from ..fitting.config import read_config
     from ..fitting.loop import Options, Trainer
     from ..fitting.processes import training_processes
+    from ..fitting.starting import start_from
 
-    config = read_config(arguments.config)
+    config = read_config(arguments.config, arguments.freeze_encoder)
     try:
         require_network(config.network["name"])
     except UnknownNetworkError as error:
         raise InputError(f"'{arguments.config}' cannot be trained here: {error}") from error
+    start = start_from(arguments.start, config) if arguments.start else None
     split = "train" if arguments.splits else None
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):
         options = Options(
             str(device), arguments.threads, arguments.bf16, arguments.compile, arguments.max_steps, processes
         )
-        best = Trainer(config, data, arguments.output, options).run()
+        best = Trainer(config, data, arguments.output, options, start=start).run()
         if processes.is_first:
             logger.info("best weights: %s", best)
     return 0
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
-    export = commands.add_parser("export", help="write a trained network as a checkpoint, or a checkpoint as ONNX")
-    export.add_argument(
-        "source", metavar="CONFIG|CHECKPOINT", help="bundle: training configuration; onnx: ID or folder"
+    export = commands.add_parser(
+        "export", help="write a trained network as a checkpoint, or a checkpoint for other programs"
     )
-    export.add_argument("--format", choices=("bundle", "onnx"), default="bundle", help="MONAI bundle (default) or ONNX")
+    export.add_argument(
+        "source",
+        metavar="CONFIG|CHECKPOINT",
+        help="bundle: training configuration, or ID or folder to write its files for MONAI anew; else ID or folder",
+    )
+    export.add_argument(
+        "--format",
+        choices=("bundle", "monai-label", "onnx"),
+        default="bundle",
+        help="MONAI bundle (default), one with TorchScript for MONAI Label and MONAI Deploy, or ONNX",
+    )
     export.add_argument("--output", type=Path, required=True, metavar="DIR|FILE", help="folder, or file.onnx")
     export.add_argument(
         "--weights", type=Path, metavar="FILE", help="bundle: best.safetensors of the run, with run.json"
@@ -117,10 +140,14 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     if arguments.format == "onnx":
         return _export_onnx(arguments)
+    if arguments.format == "monai-label":
+        return _export_monai_label(arguments)
     from ..fitting.config import read_config
     from ..fitting.record import record_beside
     from ..publishing.bundle import Training, write_bundle
 
+    if arguments.weights is None and not Path(arguments.source).is_file():
+        return _export_again(arguments)
     if arguments.weights is None or arguments.attention is not None:
         raise UsageError("a bundle is made of CONFIG and --weights FILE; --attention goes with --format onnx.")
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.metrics]
@@ -132,6 +159,28 @@ def _export(arguments: argparse.Namespace) -> int:
     training = Training(read_config(Path(arguments.source)), arguments.weights, reports, record)
     card = write_bundle(training, arguments.output, arguments.card, arguments.bits)
     logger.info("wrote %s to %s, weights SHA-256 %s", card.id, arguments.output, card.weights_sha256)
+    return 0
+
+
+def _export_again(arguments: argparse.Namespace) -> int:
+    """A checkpoint with the files for MONAI as this version writes them."""
+    from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
+
+    from ..publishing.monai_files import write_monai_files
+
+    if arguments.metrics or arguments.card or arguments.attention is not None:
+        raise UsageError("--metrics and --card go with CONFIG and --weights FILE, --attention with --format onnx.")
+    logger.info("wrote %s", write_monai_files(find_checkpoint(arguments.source), arguments.output))
+    return 0
+
+
+def _export_monai_label(arguments: argparse.Namespace) -> int:
+    from ..publishing.torchscript_export import export_monai_label
+
+    if arguments.weights or arguments.metrics or arguments.card or arguments.attention is not None:
+        raise UsageError("--format monai-label takes a checkpoint's ID or folder and --output DIR alone.")
+    report = export_monai_label(arguments.source, arguments.output)
+    logger.info("wrote %s; differs from PyTorch by %.1e of the largest logit", report.path, report.difference)
     return 0
 
 

@@ -37,6 +37,7 @@ class TrainingConfig:
             resemble their neighbours).
         pretrained: weights that the encoder starts from, see :mod:`~.pretrained`; empty for none.
         encoder_rate: learning rate of the encoder over that of the rest.
+        frozen_epochs: epochs at the beginning in which the encoder stays as it is, its statistics too.
         balance: how data sets share an epoch: each gets a part in proportion to ``slices ** balance``.
         loss: ``dice_ce``, or for one class ``structure`` (see :class:`~.objective.StructureLoss`).
         subsets: weight of the loss on the summed logits of every subset of the decoder's heads.
@@ -66,6 +67,7 @@ class TrainingConfig:
     ema: float = 0.99
     pretrained: str = ""
     encoder_rate: float = 1.0
+    frozen_epochs: int = 0
     balance: float = 1.0
     loss: str = "dice_ce"
     subsets: float = 0.0
@@ -103,8 +105,13 @@ class TrainingConfig:
         return len(self.stages) - 1
 
 
-def read_config(path: str | Path) -> TrainingConfig:
-    """Read a JSON file; raises :class:`InputError` for a missing file, unknown or missing settings."""
+def read_config(path: str | Path, frozen_epochs: int | None = None) -> TrainingConfig:
+    """Read a JSON file; raises :class:`InputError` for a missing file, unknown, missing or impossible settings.
+
+    Args:
+        path: of the file.
+        frozen_epochs: instead of the one in the file.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"training configuration '{path}' does not exist; see MedSegAttentionTraining/configs.")
@@ -117,6 +124,8 @@ def read_config(path: str | Path) -> TrainingConfig:
         raise InputError(f"'{path}' has unknown settings {unknown}; expected some of {sorted(known)}.")
     if values.get("selection", "random") not in ("random", "last"):
         raise InputError(f"'{path}': selection '{values['selection']}' is not known; expected random or last.")
+    if frozen_epochs is not None:
+        values["frozen_epochs"] = frozen_epochs
     try:
         values["stages"] = [Stage(**stage) for stage in values.get("stages", [])]
         config = TrainingConfig(**values)
@@ -124,6 +133,10 @@ def read_config(path: str | Path) -> TrainingConfig:
         raise InputError(f"'{path}': {error}") from error
     if not config.epochs:
         raise InputError(f"'{path}' has no epoch to train; expected stages of 1 epoch or more.")
+    if not 0 <= config.frozen_epochs <= config.epochs:
+        raise InputError(
+            f"'{path}': frozen_epochs {config.frozen_epochs} is not possible; expected 0 to the {config.epochs} epochs."
+        )
     if not 0 < config.batch_size <= config.epoch_slices:
         raise InputError(
             f"'{path}': epoch_slices {config.epoch_slices} does not hold one batch of batch_size {config.batch_size}."

@@ -32,6 +32,7 @@ from .parts import balanced, parts_of, slice_weights
 from .pretrained import load_pretrained, origin_of_weights
 from .processes import Processes, SharedSampler
 from .record import RunRecord
+from .starting import Start
 
 logger = logging.getLogger(__name__)
 REPORT = 20
@@ -73,6 +74,8 @@ class Trainer:
         output: folder of the run; a run that stopped there goes on.
         options: how to carry it out.
         build: makes the network, called like :func:`~MedSegAttentionLib.networks.build_network`.
+        start: weights of a checkpoint to start from, instead of the configuration's ``pretrained``; a run that goes on
+            has its own.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Trainer:
         output: Path,
         options: Options,
         build: Callable[..., nn.Module] = build_network,
+        start: Start | None = None,
     ) -> None:
         set_determinism(config.seed)
         set_track_meta(False)
@@ -106,7 +110,10 @@ class Trainer:
         stride = getattr(network, "stride", 1)  # MONAI's networks do not say theirs
         if uneven := [stage.fit["size"] for stage in config.stages if stage.fit["size"] % stride]:
             raise InputError(f"stages of {uneven} pixels: '{config.network['name']}' needs multiples of {stride}.")
-        if config.pretrained:
+        if start:
+            if other := start.load_into(network):
+                logger.warning("not taken from '%s', whose shape is another: %s", start.card.id, ", ".join(other))
+        elif config.pretrained:
             low, high = (0.0, 1.0) if config.intensity["method"] == "window" else (-1.0, 1.0)
             load_pretrained(network, config.pretrained, low, high)
         self.network = processes.prepared(network, self.device).to(self.device, memory_format=torch.channels_last)
@@ -123,7 +130,8 @@ class Trainer:
         if (output / "last.pt").is_file():
             self._resume()
         if processes.is_first:
-            self.record = RunRecord(output, config, self.parts, self.epoch, origin_of_weights(config.pretrained))
+            origin = start.origin if start else origin_of_weights(config.pretrained)
+            self.record = RunRecord(output, config, self.parts, self.epoch, origin)
         objective = Objective(self.network, config, options.bfloat16)
         self.objective = processes.averaging(torch.compile(objective) if options.compiled else objective)
 
@@ -140,6 +148,11 @@ class Trainer:
     def _groups(self) -> list[dict]:
         """Parameters of the encoder, with a learning rate of their own, and the others."""
         encoder = [value for name, value in self.network.named_parameters() if name.startswith("encoder.")]
+        if self.config.frozen_epochs and not encoder:
+            raise InputError(
+                f"'{self.config.network['name']}' has no part called encoder that could stay as it is; expected "
+                f"frozen_epochs 0, got {self.config.frozen_epochs}."
+            )
         others = [value for name, value in self.network.named_parameters() if not name.startswith("encoder.")]
         parts = ((encoder, self.config.encoder_rate), (others, 1.0))
         return [{"params": values, "share": share} for values, share in parts if values]
@@ -180,6 +193,8 @@ class Trainer:
         generator.manual_seed(config.seed + 1000 * (self.epoch + 1) + self.processes.rank)
         drawn = list(SharedSampler(self.weights, config.epoch_slices, config.batch_size, self.processes))
         self.network.train()
+        if self._is_frozen():
+            self.network.encoder.eval()
         losses, taus, quiet = [], [], not self.processes.is_first
         batches = torch.tensor(drawn, device=self.device).split(self.share)
         progress = tqdm(batches, desc=f"epoch {self.epoch + 1}/{config.epochs}", mininterval=5, disable=quiet)
@@ -210,11 +225,18 @@ class Trainer:
         loss, tau = self.objective(images.contiguous(memory_format=torch.channels_last), labels)
         self.optimizer.zero_grad()
         loss.backward()
+        if self._is_frozen():  # without a gradient the optimizer leaves a weight alone, its decay too
+            for value in self.network.encoder.parameters():
+                value.grad = None
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
         return loss.detach(), tau
+
+    def _is_frozen(self) -> bool:
+        """Whether the encoder stays as it is in this epoch."""
+        return self.epoch < self.config.frozen_epochs
 
     def _learning_rate(self) -> float:
         """Linear warm-up, then a cosine to 1 % over all stages."""

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai
-import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, CARD_KEY, read_card
+from MedSegAttentionLib.checkpoints.card_file import CARD_FILE, read_card
 from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
 from MedSegAttentionLib.checkpoints.quantisation import quantised
 from MedSegAttentionLib.checkpoints.weights import FAMILIAR_FILE
@@ -28,7 +26,8 @@ from MedSegAttentionLib.networks.known import package_of
 
 from ..fitting.config import TrainingConfig
 from .figures import card_figures, fitted_entries
-from .model_card import NOT_MEASURED, RESEARCH_ONLY, licence, model_card
+from .model_card import NOT_MEASURED, licence, model_card
+from .monai_files import INFERENCE_FILE, as_json, inference, metadata
 from .origin import check_configuration, check_data_sets, learned_cases, origin_entries
 
 CARDS = Path(__file__).parents[1] / "cards"
@@ -107,8 +106,8 @@ def write_bundle(training: Training, folder: Path, source: Path | None = None, b
     for path, content in (
         (WEIGHTS_FILE, weights),
         *([(FAMILIAR_FILE, familiar)] if familiar else []),
-        (CARD_FILE, _json(_metadata(card, changelog))),
-        (Path("configs/inference.json"), _json(_inference(config.checkpoint))),
+        (CARD_FILE, as_json(metadata(card, changelog))),
+        (INFERENCE_FILE, as_json(inference())),
         (Path("docs/README.md"), model_card(card).encode()),
         (Path("LICENSE"), licence(card).encode()),
     ):
@@ -168,59 +167,3 @@ def flips_trained_on(config: TrainingConfig) -> list[str]:
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def _metadata(card: dict[str, Any], changelog: dict[str, str]) -> dict[str, Any]:
-    """MONAI's bundle metadata around our card."""
-    size = card["fit"]["size"]
-    classes = ["background", *(label["name"] for label in card["labels"])]
-    image = {
-        "type": "image",
-        "format": "magnitude" if card["in_channels"] == 1 else "rgb",
-        "modality": card["modality"],
-        "num_channels": card["in_channels"],
-        "spatial_shape": [size, size],
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": False,
-    }
-    logits = {
-        "type": "logits",
-        "format": "segmentation",
-        "num_channels": 1 if card["activation"] == "sigmoid" else len(classes),
-        "spatial_shape": [size, size],
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": False,
-        "channel_def": {"0": classes[1]} if card["activation"] == "sigmoid" else dict(enumerate(classes)),
-    }
-    return {
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json",
-        "version": card["version"],
-        "changelog": changelog,
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.split("+")[0],
-        "numpy_version": np.__version__,
-        "task": card["title"],
-        "description": card["description"],
-        "authors": "The MedSegAttention contributors",
-        "copyright": "See LICENSE",
-        "intended_use": RESEARCH_ONLY,
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": logits}},
-        CARD_KEY: card,
-    }
-
-
-def _inference(checkpoint: str) -> dict[str, Any]:
-    """So that ``python -m monai.bundle run --config_file configs/inference.json`` does what ``segment`` does."""
-    return {
-        "imports": ["$from MedSegAttentionLib.commands.segment import segment_file"],
-        "bundle_root": ".",
-        "image": f"image-for-{checkpoint}.nii.gz",
-        "output_dir": "./eval",
-        "run": ["$segment_file(@image, @output_dir, checkpoint=@bundle_root)"],
-    }

@@ -10,6 +10,7 @@ from MedSegAttentionLib.data.errors import InputError
 from ..data.cases import NOT_STATED
 from ..fitting.config import TrainingConfig
 from ..fitting.record import plain
+from ..fitting.starting import CHECKPOINT
 
 NOT_RECORDED = {"recorded": False}
 DECIDING = ("task", "network", "classes", "in_channels", "intensity", "augmentation")
@@ -97,8 +98,11 @@ def origin_entries(record: dict[str, Any] | None, data_sets: dict[str, dict[str,
 
 
 def learned_cases(record: dict[str, Any] | None) -> dict[str, set[str]] | None:
-    """End of a data folder's path -> names of the cases that the run learned from; None where not all are recorded."""
-    if record is None or record["unrecorded_epochs"]:
+    """End of a data folder's path -> names of the cases that the weights learned from; None where not all are recorded.
+
+    Those of a checkpoint that the run started from are not.
+    """
+    if record is None or record["unrecorded_epochs"] or (record["pretrained"] or {}).get("kind") == CHECKPOINT:
         return None
     learned: dict[str, set[str]] = {}
     for item in (item for part in _parts(record) for item in part["data"]):
