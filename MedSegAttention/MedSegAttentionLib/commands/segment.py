@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -17,12 +18,14 @@ from ..data.case import FileChoice
 from ..data.dicom_source import IDENTIFYING
 from ..data.errors import UsageError
 from ..files.cases import ImageSource, pseudonymous
+from ..files.lists import is_list
 from ..files.reading import stem_of
 from ..files.unpacking import unpacked
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
-from ..runner.batch import Request, earlier_record, run_batch, segment_case
-from .choosing import chosen_images
+from ..runner.batch import run_batch
+from ..runner.one_case import Request, earlier_record, segment_case
+from .choosing import chosen_images, chosen_of_many
 
 if TYPE_CHECKING:
     from ..data.result import RunProgress, VolumeResult
@@ -45,8 +48,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "input",
         type=Path,
+        nargs="+",
+        metavar="INPUT",
         help="NRRD, NIfTI, MHA, PNG, JPG, TIFF; a DICOM file, series, study (however nested) or DICOMDIR; a folder of "
-        "those, which writes summary.csv too and skips what is there already; or a zip file of any of them",
+        "those; a zip file of any of them; or a .txt (a path a line) or .csv (column path) list of all these. More "
+        "than one image writes summary.csv too and skips what is there already",
     )
     parser.add_argument(
         "--series",
@@ -122,16 +128,26 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise UsageError("--dicom writes the patient into its objects, as the standard asks; leave out --anonymous.")
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, "files": files}
     choice["anonymous"] = arguments.anonymous
-    with unpacked(arguments.input) as place:
-        which = (arguments.series, arguments.task, arguments.checkpoint, arguments.force)
-        inputs, several = chosen_images(place, *which)
+    with ExitStack() as stack:
+        images, several = _images(arguments, stack)
         if not several:
-            source = inputs[0] if inputs else place
-            _report(segment_file(source, arguments.output, overwrite=arguments.overwrite, **choice))
+            _report(segment_file(images, arguments.output, overwrite=arguments.overwrite, **choice))
             return 0
-        if arguments.output.resolve() == arguments.input.resolve():
-            raise UsageError(f"--output is the folder of the images, '{arguments.input}'; expected another folder.")
-        return _segment_folder(inputs, arguments.output, choice, arguments.overwrite, arguments.debug)
+        for path in arguments.input:
+            if arguments.output.resolve() == path.resolve():
+                raise UsageError(f"--output is the folder of the images, '{path}'; expected another folder.")
+        return _segment_folder(images, arguments.output, choice, arguments.overwrite, arguments.debug)
+
+
+def _images(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Any, bool]:
+    """What to segment: images that are a batch, or one image or path that is not."""
+    which = (arguments.series, arguments.task, arguments.checkpoint, arguments.force)
+    path = arguments.input[0]
+    if len(arguments.input) > 1 or is_list(path):
+        return chosen_of_many(arguments.input, *which, stack), True
+    place = stack.enter_context(unpacked(path))
+    inputs, several = chosen_images(place, *which)
+    return (inputs, True) if several else (inputs[0] if inputs else place, False)
 
 
 def segment_file(
