@@ -24,8 +24,9 @@ from ..files.unpacking import unpacked
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
 from ..runner.batch import run_batch
-from ..runner.one_case import Request, earlier_record, segment_case
+from ..runner.one_case import Outcome, Request, earlier_record, segment_case
 from .choosing import chosen_images, chosen_of_many
+from .cohort import add_cluster_options, cluster_choice, make_job, segment_on_cluster, tell_failures, tell_plan
 
 if TYPE_CHECKING:
     from ..data.result import RunProgress, VolumeResult
@@ -102,6 +103,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="replace results of other images and tasks that are there under the same name; of a folder, segment also "
         "what is there already",
     )
+    add_cluster_options(parser)
     parser.set_defaults(run=run_command)
 
 
@@ -128,6 +130,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise UsageError("--dicom writes the patient into its objects, as the standard asks; leave out --anonymous.")
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, "files": files}
     choice["anonymous"] = arguments.anonymous
+    where = cluster_choice(arguments)
     with ExitStack() as stack:
         images, several = _images(arguments, stack)
         if not several:
@@ -136,14 +139,22 @@ def run_command(arguments: argparse.Namespace) -> int:
         for path in arguments.input:
             if arguments.output.resolve() == path.resolve():
                 raise UsageError(f"--output is the folder of the images, '{path}'; expected another folder.")
-        return _segment_folder(images, arguments.output, choice, arguments.overwrite, arguments.debug)
+        images = pseudonymous(images) if arguments.anonymous else images
+        if arguments.dry_run:
+            return tell_plan(images, make_job(arguments, choice), where)
+        if where:
+            outcomes = segment_on_cluster(images, make_job(arguments, choice), where, arguments.debug)
+        else:
+            outcomes = _segment_all(images, arguments.output, choice, arguments.overwrite, arguments.debug)
+        return _tell_end(outcomes, len(images), arguments.output)
 
 
 def _images(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Any, bool]:
     """What to segment: images that are a batch, or one image or path that is not."""
     which = (arguments.series, arguments.task, arguments.checkpoint, arguments.force)
     path = arguments.input[0]
-    if len(arguments.input) > 1 or is_list(path):
+    if len(arguments.input) > 1 or is_list(path) or arguments.cluster or arguments.dry_run:
+        arguments.input = [path.absolute() for path in arguments.input]  # workers have another current folder
         return chosen_of_many(arguments.input, *which, stack), True
     place = stack.enter_context(unpacked(path))
     inputs, several = chosen_images(place, *which)
@@ -202,22 +213,20 @@ def _run(*arguments: Any, **options: Any) -> VolumeResult:
     return run(*arguments, **options)
 
 
-def _segment_folder(
-    inputs: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
-) -> int:
-    inputs = pseudonymous(inputs) if choice["anonymous"] else inputs
-    cases = [image_case(source.name, source.stem, source.read, choice["files"]) for source in inputs]
+def _segment_all(
+    images: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
+) -> list[Outcome]:
+    cases = [image_case(image.name, image.stem, image.read, choice["files"]) for image in images]
     request = Request(_run, choice["task"], choice["checkpoint"], choice["settings"], choice["anonymous"])
-    outcomes = run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")}
-    logger.info(
-        "%d of %d segmented, %d skipped (there already); see %s",
-        counts["segmented"],
-        len(cases),
-        counts["skipped"],
-        output / "summary.csv",
-    )
-    return 0 if sum(counts.values()) == len(cases) else 1
+    return run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
+
+
+def _tell_end(outcomes: list[Outcome], count: int, output: Path) -> int:
+    counts = [sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")]
+    tell_failures(outcomes)
+    words = "%d of %d segmented, %d skipped (there already); see %s"
+    logger.info(words, counts[0], count, counts[1], output / "summary.csv")
+    return 0 if sum(counts) == count else 1
 
 
 def attention_choice(text: str) -> bool | tuple[str, ...]:

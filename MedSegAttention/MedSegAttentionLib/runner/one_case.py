@@ -22,7 +22,7 @@ from ..data.volume import VolumeImage
 from ..inference.acceptance import accept
 from ..inference.settings import RunSettings
 from .claims import Claim, Claims
-from .records import is_whole, read_record, results_in, write_record
+from .records import is_whole, read_record, remove_unfinished, results_in, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +171,7 @@ def claimed_outcome(
     if claim is None:
         return None
     try:
+        remove_unfinished(output, case.stem)
         return outcome_of(case, request, output, overwrite, claim=claim, **callbacks)
     finally:
         claim.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import InputError
+
+WORKSHOPS = ".unfinished-results"
+"""Folder in that of the results where each is written, to be moved when it is whole."""
+ATTEMPTS = 20
 
 
 @contextmanager
@@ -30,25 +35,48 @@ def results_in(output: Path, stem: str, endings: Sequence[str] = ()) -> Iterator
             folder stands where a file must go, or another program holds a file.
     """
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
-    _refusefiles_of_others(output, stem, endings)
+    _refuse_files_of_others(output, stem, endings)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
+        workshop = _workshop(output, stem)
     except OSError as error:
         raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
     try:
         yield workshop
         _move(sorted(workshop.iterdir()), output, stem)
-        shutil.rmtree(workshop, ignore_errors=True)  # empty; a virus scanner may hold it for a moment
+        _remove(workshop)  # empty; a virus scanner may hold it for a moment
     except BaseException:
-        shutil.rmtree(workshop, ignore_errors=True)
+        _remove(workshop)
         for folder in made:
             with suppress(OSError):  # something else lies in it by now
                 folder.rmdir()
         raise
 
 
-def _refusefiles_of_others(output: Path, stem: str, endings: Sequence[str]) -> None:
+def _workshop(output: Path, stem: str) -> Path:
+    for _ in range(ATTEMPTS):
+        (output / WORKSHOPS).mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another run removed the empty folder
+            return Path(tempfile.mkdtemp(prefix=f"{_key_of(stem)}-", dir=output / WORKSHOPS))
+    raise OSError(None, "its folders vanish")
+
+
+def _key_of(stem: str) -> str:
+    return hashlib.sha256(stem.lower().encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _remove(workshop: Path) -> None:
+    shutil.rmtree(workshop, ignore_errors=True)
+    with suppress(OSError):  # others are in it
+        workshop.parent.rmdir()
+
+
+def remove_unfinished(output: Path, stem: str) -> None:
+    """Remove what a run that was killed left of a case; for who holds the case, since nobody else may be at it."""
+    for workshop in (output / WORKSHOPS).glob(f"{_key_of(stem)}-*"):
+        _remove(workshop)
+
+
+def _refuse_files_of_others(output: Path, stem: str, endings: Sequence[str]) -> None:
     record = read_record(output, stem)
     ours = {*files_of(record, stem), *([f"{stem}.json"] if "files" in record else [])}
     for name in (f"{stem}{ending}" for ending in (*endings, ".json")):

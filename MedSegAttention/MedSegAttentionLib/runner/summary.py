@@ -58,8 +58,8 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]], patience: float = 
 
     Args:
         path: a CSV file.
-        rows: ``{"case", "stem", "status", "error", "record"}``; ``record`` may be empty. A cancelled case keeps the row
-            of its earlier result.
+        rows: ``{"case", "stem", "status", "error", "record"}``; ``record`` may be empty, and None for that on disk. A
+            cancelled case keeps the row of its earlier result.
         patience: seconds to wait for another run that is writing it.
     """
     try:
@@ -84,7 +84,7 @@ def rebuild_summary(folder: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
 
     def table() -> list[dict[str, Any]]:
-        made, earlier = _rows_of_records(folder, set(), set()), _rows_of(path)
+        made, earlier = _rows_of_records(folder, set(), set(), {}), _rows_of(path)
         if not made and not earlier:
             raise InputError(f"'{folder}' holds no record (STEM.json) of a result; expected the results of segment.")
         known = {row["case"] for row in made}
@@ -121,12 +121,14 @@ def _write_alone(path: Path, table: Callable[[], list[dict[str, Any]]], patience
 def _merged(path: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     earlier = _rows_of(path)
     own = [row for row in rows if row["status"] != "cancelled"]
+    on_disk = {row["stem"]: row["status"] for row in own if row["record"] is None}
+    own = [row for row in own if row["record"] is not None]
     cases, stems = {row["case"] for row in own}, {row.get("stem") for row in own}
-    made = {row["case"]: row for row in _rows_of_records(path.parent, cases, stems)}
+    made = {row["case"]: row for row in _rows_of_records(path.parent, cases, stems, on_disk)}
     others = [made.pop(name, row) for name, row in earlier.items() if name not in cases]
     table = [*others, *made.values()]
     known = {row["case"] for row in table}
-    table += [_columns_of(row) for row in rows if row["case"] not in known]
+    table += [_columns_of(row) for row in rows if row["case"] not in known and row["record"] is not None]
     return [_with_own_columns(row, earlier) for row in table]
 
 
@@ -165,8 +167,10 @@ def _with_own_columns(row: dict[str, Any], earlier: dict[str, dict[str, str]]) -
     return {name: value for name, value in before if name not in ours and not name.endswith(MEASURED)} | row
 
 
-def _rows_of_records(folder: Path, cases: set[str], stems: set[str | None]) -> list[dict[str, Any]]:
-    """A row for each record in ``folder`` but those of ``cases`` and ``stems``, by name."""
+def _rows_of_records(
+    folder: Path, cases: set[str], stems: set[str | None], statuses: dict[str, str]
+) -> list[dict[str, Any]]:
+    """A row for each record in ``folder`` but those of ``cases`` and ``stems``, by name; ``statuses`` are by stem."""
     if not folder.is_dir():
         return []
     names, rows = {path.name for path in folder.iterdir()}, []
@@ -177,7 +181,7 @@ def _rows_of_records(folder: Path, cases: set[str], stems: set[str | None]) -> l
             continue  # some other file, or a result that is being replaced
         missing = [name for name in files_of(record, stem) if name not in names]
         error = f"missing: {', '.join(missing)}; segment again." if missing else ""
-        status = "incomplete" if missing else "segmented"
+        status = "incomplete" if missing else statuses.get(stem, "segmented")
         try:
             rows.append(_columns_of({"case": case, "status": status, "error": error, "record": record}))
         except (KeyError, TypeError, ValueError, AttributeError):  # a record is a file, and may say anything
