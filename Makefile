@@ -25,7 +25,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --upgrade "pip>=25.1"
 	@$(RUN) -m pip install --quiet "torch==2.13.0"
-	@$(RUN) -m pip install --quiet --group dev --editable ".[archive]"
+	@$(RUN) -m pip install --quiet --group dev --editable ".[archive,cohort]"
 	@touch $@
 
 demo: $(READY)

@@ -17,6 +17,7 @@ Rooms, and what each may import:
 * ``archive``     series from a DICOM archive, results back to it           data; pydicom, pynetdicom, dicomweb-client
 * ``output``      files, pictures and pages of what a scene holds         data, scene, dicom; Pillow
 * ``runner``      who runs inference: here, in a worker process, on many data, inference, checkpoints; psutil
+* ``cohort``      many cases on a Ray cluster                            data, files, inference, output, runner; ray
 * ``setup``       what must be installed, self-check                       data, checkpoints (cards and hashes)
 * ``logic``       what scripts and the panel call                          all but panel and commands; slicer
 * ``panel``       Qt, bound to the logic and to what scene's functions show data, scene, logic; slicer, qt, ctk

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import __version__
-from .commands import archive, checkpoints, compare, doctor, inspect, segment
+from .commands import archive, checkpoints, compare, doctor, inspect, segment, summary
 from .data.errors import MedSegAttentionError, UsageError
 
 logger = logging.getLogger(__package__)
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (segment, compare, inspect, archive, checkpoints, doctor):
+    for module in (segment, summary, compare, inspect, archive, checkpoints, doctor):
         module.add_command(commands)
     if importlib.util.find_spec("MedSegAttentionTraining"):
         from MedSegAttentionTraining.commands import add_commands

@@ -17,8 +17,10 @@ from MedSegAttentionLib.data.errors import Cancelled, InputError, UsageError
 from MedSegAttentionLib.data.result import SliceResult, VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.settings import RunSettings
-from MedSegAttentionLib.runner.batch import DECISIVE, Request, run_batch, segment_case
-from MedSegAttentionLib.runner.records import read_record, results_in, write_record, write_summary
+from MedSegAttentionLib.runner.batch import run_batch
+from MedSegAttentionLib.runner.one_case import DECISIVE, Request, segment_case
+from MedSegAttentionLib.runner.records import read_record, results_in, write_record
+from MedSegAttentionLib.runner.summary import write_summary
 
 
 def an_image(value: int = 1) -> VolumeImage:

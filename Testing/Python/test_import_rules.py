@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "archive": ({"data"}, {"pydicom", "pynetdicom", "dicomweb_client", "requests"}),
     "output": ({"data", "scene", "dicom"}, NUMERICS | SLICER | {"PIL"}),
     "runner": ({"data", "inference", "checkpoints"}, NUMERICS | {"psutil"}),
+    "cohort": ({"data", "files", "inference", "output", "runner"}, {"ray", "torch"}),
     "setup": (
         {"data", "checkpoints"},
         {"torch", "PyTorchUtils", "SampleData", *SLICER},
@@ -52,6 +53,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
             "dicom",
             "output",
             "runner",
+            "cohort",
             "setup",
         },
         NUMERICS | {"torch"},

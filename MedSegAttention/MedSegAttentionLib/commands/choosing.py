@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints.catalogue import possible_cards
 from ..data.errors import InputError, UsageError
-from ..files.cases import ImageSource, everything_in, is_one_series
+from ..files.cases import ImageSource, everything_in, is_one_series, told_apart
 from ..files.dicomdir import is_directory
+from ..files.lists import ListedPath, is_list, listed_paths
+from ..files.names import stem_of
 from ..files.series_choice import Verdict, best, judge, listed, named
+from ..files.unpacking import unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,56 @@ def chosen_images(
     else:
         taken = [by_series[verdict.series] for verdict in named(list(verdicts.values()), series)]
     return taken, len(taken) > 1
+
+
+def chosen_of_many(
+    inputs: Sequence[Path], series: str, task: str | None, checkpoint: str | Path | None, force: bool, stack: ExitStack
+) -> list[ImageSource]:
+    """The images of several inputs, each with a stem of its own.
+
+    What a list names and is not there, and an input without an image that can be taken, is a case that fails with its
+    reason: the others go on.
+
+    Args:
+        inputs: images, folders, studies, zip files; and lists of them.
+        series: as in :func:`chosen_images`, as are task, checkpoint and force; files are taken whatever it says.
+        task: what to segment.
+        checkpoint: ID or folder.
+        force: take what the checkpoint does not.
+        stack: what is unpacked stays until it is closed.
+
+    Raises:
+        InputError: an input is not there; a list that cannot be read, see :func:`~..files.lists.listed_paths`.
+        UsageError: a series is asked for, and there is no DICOM.
+    """
+    if missing := [str(path) for path in inputs if not path.exists()]:
+        raise InputError(f"{_quoted(missing)} cannot be found; expected images, folders, zip files, or lists of them.")
+    found: list[tuple[Path, ImageSource]] = []
+    for one in (one for path in inputs for one in _entries(path)):
+        try:
+            if not one.path.exists():
+                raise InputError(f"{one.place}: '{one.path}' cannot be found; expected an image or a folder of images.")
+            place = stack.enter_context(unpacked(one.path))
+            in_file = not place.is_dir() and not is_directory(place)
+            images = chosen_images(place, "all" if in_file else series, task, checkpoint, force)[0]
+        except UsageError:
+            raise
+        except InputError as error:
+            images = [ImageSource(one.path, stem_of(one.path), fault=error)]
+        found += [(one.path, image) for image in images or [ImageSource(place, stem_of(one.path))]]
+    images = told_apart(found)
+    if len(images) < len(found):
+        logger.info("%d of %d images were given before and are segmented once", len(found) - len(images), len(found))
+    return images
+
+
+def _entries(path: Path) -> list[ListedPath]:
+    return listed_paths(path) if is_list(path) else [ListedPath(path, "")]
+
+
+def _quoted(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + more
 
 
 def _tell(verdicts: Iterable[Verdict]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -17,12 +18,15 @@ from ..data.case import FileChoice
 from ..data.dicom_source import IDENTIFYING
 from ..data.errors import UsageError
 from ..files.cases import ImageSource, pseudonymous
+from ..files.lists import is_list
 from ..files.reading import stem_of
 from ..files.unpacking import unpacked
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
-from ..runner.batch import Request, earlier_record, run_batch, segment_case
-from .choosing import chosen_images
+from ..runner.batch import run_batch
+from ..runner.one_case import Outcome, Request, earlier_record, segment_case
+from .choosing import chosen_images, chosen_of_many
+from .cohort import add_cluster_options, cluster_choice, make_job, segment_on_cluster, tell_failures, tell_plan
 
 if TYPE_CHECKING:
     from ..data.result import RunProgress, VolumeResult
@@ -45,8 +49,11 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "input",
         type=Path,
+        nargs="+",
+        metavar="INPUT",
         help="NRRD, NIfTI, MHA, PNG, JPG, TIFF; a DICOM file, series, study (however nested) or DICOMDIR; a folder of "
-        "those, which writes summary.csv too and skips what is there already; or a zip file of any of them",
+        "those; a zip file of any of them; or a .txt (a path a line) or .csv (column path) list of all these. More "
+        "than one image writes summary.csv too and skips what is there already",
     )
     parser.add_argument(
         "--series",
@@ -98,6 +105,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="replace results of other images and tasks that are there under the same name; of a folder, segment also "
         "what is there already",
     )
+    add_cluster_options(parser)
     parser.set_defaults(run=run_command)
 
 
@@ -124,16 +132,35 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise UsageError("--dicom writes the patient into its objects, as the standard asks; leave out --anonymous.")
     choice = {"task": arguments.task, "checkpoint": arguments.checkpoint, "settings": settings, "files": files}
     choice["anonymous"] = arguments.anonymous
-    with unpacked(arguments.input) as place:
-        which = (arguments.series, arguments.task, arguments.checkpoint, arguments.force)
-        inputs, several = chosen_images(place, *which)
+    where = cluster_choice(arguments)
+    with ExitStack() as stack:
+        images, several = _images(arguments, stack)
         if not several:
-            source = inputs[0] if inputs else place
-            _report(segment_file(source, arguments.output, overwrite=arguments.overwrite, **choice))
+            _report(segment_file(images, arguments.output, overwrite=arguments.overwrite, **choice))
             return 0
-        if arguments.output.resolve() == arguments.input.resolve():
-            raise UsageError(f"--output is the folder of the images, '{arguments.input}'; expected another folder.")
-        return _segment_folder(inputs, arguments.output, choice, arguments.overwrite, arguments.debug)
+        for path in arguments.input:
+            if arguments.output.resolve() == path.resolve():
+                raise UsageError(f"--output is the folder of the images, '{path}'; expected another folder.")
+        images = pseudonymous(images) if arguments.anonymous else images
+        if arguments.dry_run:
+            return tell_plan(images, make_job(arguments, choice), where)
+        if where:
+            outcomes = segment_on_cluster(images, make_job(arguments, choice), where, arguments.debug)
+        else:
+            outcomes = _segment_all(images, arguments.output, choice, arguments.overwrite, arguments.debug)
+        return _tell_end(outcomes, len(images), arguments.output)
+
+
+def _images(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Any, bool]:
+    """What to segment: images that are a batch, or one image or path that is not."""
+    which = (arguments.series, arguments.task, arguments.checkpoint, arguments.force)
+    path = arguments.input[0]
+    if len(arguments.input) > 1 or is_list(path) or arguments.cluster or arguments.dry_run:
+        arguments.input = [path.absolute() for path in arguments.input]  # workers have another current folder
+        return chosen_of_many(arguments.input, *which, stack), True
+    place = stack.enter_context(unpacked(path))
+    inputs, several = chosen_images(place, *which)
+    return (inputs, True) if several else (inputs[0] if inputs else place, False)
 
 
 def segment_file(
@@ -188,22 +215,20 @@ def _run(*arguments: Any, **options: Any) -> VolumeResult:
     return run(*arguments, **options)
 
 
-def _segment_folder(
-    inputs: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
-) -> int:
-    inputs = pseudonymous(inputs) if choice["anonymous"] else inputs
-    cases = [image_case(source.name, source.stem, source.read, choice["files"]) for source in inputs]
+def _segment_all(
+    images: list[ImageSource], output: Path, choice: dict[str, Any], overwrite: bool, debug: bool
+) -> list[Outcome]:
+    cases = [image_case(image.name, image.stem, image.read, choice["files"]) for image in images]
     request = Request(_run, choice["task"], choice["checkpoint"], choice["settings"], choice["anonymous"])
-    outcomes = run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")}
-    logger.info(
-        "%d of %d segmented, %d skipped (there already); see %s",
-        counts["segmented"],
-        len(cases),
-        counts["skipped"],
-        output / "summary.csv",
-    )
-    return 0 if sum(counts.values()) == len(cases) else 1
+    return run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
+
+
+def _tell_end(outcomes: list[Outcome], count: int, output: Path) -> int:
+    counts = [sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")]
+    tell_failures(outcomes)
+    words = "%d of %d segmented, %d skipped (there already); see %s"
+    logger.info(words, counts[0], count, counts[1], output / "summary.csv")
+    return 0 if sum(counts) == count else 1
 
 
 def attention_choice(text: str) -> bool | tuple[str, ...]:

@@ -59,11 +59,15 @@ class FileChoice:
 def file_names(names: Sequence[str]) -> list[str]:
     """Names that can be files on every system, each once whatever the case of its letters."""
     stems: list[str] = []
+    taken: set[str] = set()
+    counts: dict[str, int] = {}  # of each base: a cohort may hold 100,000 of one name
     for name in names:
         stem = base = re.sub(r"[^\w .()+-]", "_", name).strip(" .") or "volume"
-        number = 1
-        while stem.lower() in (taken.lower() for taken in stems):
+        number = counts.get(base.lower(), 1)
+        while stem.lower() in taken:
             number += 1
             stem = f"{base}_{number}"
+        counts[base.lower()] = number
+        taken.add(stem.lower())
         stems.append(stem)
     return stems

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..data.case import file_names
-from ..data.errors import MedSegAttentionError
+from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import VolumeImage
 from .dicom import series_in, series_of_file
 from .dicomdir import is_directory
@@ -31,6 +32,7 @@ class ImageSource:
         title: what the user calls it, where that is not the name of ``path``.
         dicom: the series, where it was found among others.
         anonymous: whether ``stem`` is a pseudonym (see :func:`pseudonymous`), which stands for the path in all texts.
+        fault: the error that reading it ends with, where that is known beforehand.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class ImageSource:
     title: str = ""
     dicom: FoundSeries | None = None
     anonymous: bool = False
+    fault: InputError | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -56,6 +59,8 @@ class ImageSource:
         return replace(volume, name=self.stem, **texts)
 
     def _read(self) -> VolumeImage:
+        if self.fault is not None:
+            raise self.fault
         return read_volume(self.path) if self.dicom is None else read_found(self.dicom, self.stem)
 
     def _without_names(self, text: str) -> str:
@@ -81,16 +86,54 @@ def everything_in(path: Path) -> list[ImageSource]:
     found = [ImageSource(child, stem_of(child)) for child in sorted(top.iterdir()) if is_image(child)]
     if any(one.folder == top for one in images):
         found = []  # pictures that lie among the files of a series go with it
-    found += [_source_of(one, top, images) for one in series]
+    shared = Counter(one.folder for one in images)
+    found += [_source_of(one, top, shared[one.folder]) for one in series]
     found.sort(key=lambda source: (source.path.relative_to(top).parts, source.stem))
-    stems = [source.stem.lower() for source in found]
-    distinct = [source.stem if stems.count(source.stem.lower()) == 1 else source.name for source in found]
-    return [replace(source, stem=stem) for source, stem in zip(found, file_names(distinct), strict=True)]
+    counts = Counter(source.stem.lower() for source in found)
+    distinct = [source.stem if counts[source.stem.lower()] == 1 else source.name for source in found]
+    return _named([replace(source, stem=stem) for source, stem in zip(found, file_names(distinct), strict=True)])
 
 
-def _source_of(series: FoundSeries, top: Path, images: Sequence[FoundSeries]) -> ImageSource:
+def told_apart(found: Sequence[tuple[Path, ImageSource]]) -> list[ImageSource]:
+    """Images of several inputs with stems of their own: those that share one get the names of the folders above.
+
+    An image that two inputs hold comes once.
+
+    Args:
+        found: (input, image of it), in their order.
+    """
+    once = {(image.path.resolve(), image.dicom and image.dicom.key): (place, image) for place, image in reversed(found)}
+    ordered = list(reversed(once.values()))
+    above = [_names_above(place, image) for place, image in ordered]
+    stems = [image.stem for _, image in ordered]
+    for level in range(max(map(len, above), default=0)):
+        counts = Counter(stem.lower() for stem in stems)
+        pairs = zip(stems, above, strict=True)
+        stems = [
+            f"{names[level]}_{stem}" if counts[stem.lower()] > 1 and level < len(names) else stem
+            for stem, names in pairs
+        ]
+    named = zip(ordered, file_names(stems), strict=True)
+    return _named([replace(image, stem=stem) for (_, image), stem in named])
+
+
+def _names_above(place: Path, image: ImageSource) -> list[str]:
+    """Names of the folders that tell ``image`` from one of the same stem in another input, the nearest first."""
+    place = place.resolve()
+    own = [] if image.stem == stem_of(place) else [stem_of(place)]
+    return [*own, *(folder.name for folder in place.parents if folder.name)]
+
+
+def _named(sources: Sequence[ImageSource]) -> list[ImageSource]:
+    """The same, each with a name of its own, which is its row in the table: the stem where several share one."""
+    counts = Counter(source.name for source in sources)
+    return [replace(source, title=source.stem) if counts[source.name] > 1 else source for source in sources]
+
+
+def _source_of(series: FoundSeries, top: Path, images: int) -> ImageSource:
+    """A series as a source; ``images`` is how many series of its folder are some."""
     way = "_".join(series.folder.relative_to(top).parts) or stem_of(top)
-    if [one.folder for one in images].count(series.folder) + bool(series.no_image) <= 1:
+    if images + bool(series.no_image) <= 1:
         return ImageSource(series.folder, way, dicom=series)
     stem = f"{way}_{series.key[-12:].strip('.')}"
     return ImageSource(series.folder, stem, stem, series)

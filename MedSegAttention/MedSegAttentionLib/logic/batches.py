@@ -16,7 +16,8 @@ from ..data.result import RunProgress, VolumeResult
 from ..data.volume import VolumeImage
 from ..output.case_files import node_cases, scene_cases
 from ..output.image_case import image_case
-from ..runner.batch import BatchProgress, Outcome, Request, run_batch
+from ..runner.batch import BatchProgress, run_batch
+from ..runner.one_case import Outcome, Request
 from ..scene.sequences import frame_images, sequence_of, write_sequences
 from ..scene.volumes import input_volumes
 from .runs import RunLogic, check_on_cancel, run_settings

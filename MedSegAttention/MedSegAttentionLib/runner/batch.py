@@ -1,91 +1,24 @@
-"""Many cases one after another: resumable, and no case that fails stops the rest."""
+"""Many cases one after another: resumable, shared among runs, and no case that fails stops the rest."""
 
 from __future__ import annotations
 
-import json
 import logging
-import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import sleep
 from typing import Any
 
-from ..checkpoints.card_file import read_card
-from ..checkpoints.catalogue import choose_checkpoint
-from ..data.card import Card
 from ..data.case import Case
-from ..data.dicom_source import identity_entries
-from ..data.errors import Cancelled, InputError, MedSegAttentionError, UsageError
-from ..data.result import RunProgress, SliceResult, VolumeResult
-from ..data.volume import VolumeImage
-from ..inference.acceptance import accept
-from ..inference.settings import RunSettings
-from .records import is_whole, read_record, results_in, write_record, write_summary
+from ..data.result import RunProgress
+from .one_case import Outcome, Request, claimed_outcome
+from .summary import SUMMARY_FILE, Summary
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_FILE = "summary.csv"
-DECISIVE = ("attention", "attention_grid", "axis", "force", "test_time_flips", "slices", "box", "left_out")
-"""Settings that change a result; on which device and how many slices at once it was computed does not."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to run on a case.
-
-    Attributes:
-        run: ``run`` of :mod:`.in_process`, or that of a :class:`~.background.BackgroundRunner`.
-        task: see ``run``.
-        checkpoint: see ``run``.
-        settings: see ``run``.
-        anonymous: leave out of the records what tells whose image it is.
-    """
-
-    run: Callable[..., VolumeResult]
-    task: str | None = None
-    checkpoint: str | Path | None = None
-    settings: RunSettings = field(default_factory=RunSettings)
-    anonymous: bool = False
-
-    def check(self, volume: VolumeImage) -> None:
-        """Raise what ``run`` would raise about volume and settings, before anything is loaded or computed."""
-        card = read_card(choose_checkpoint(self.task, volume, self.checkpoint))
-        self.settings.maps(card)
-        self.settings.mirrors(card)
-        accept(volume, card, self.settings.force)
-
-    def result(
-        self,
-        volume: VolumeImage,
-        on_slice: Callable[[RunProgress], None] | None = None,
-        is_cancelled: Callable[[], bool] | None = None,
-    ) -> VolumeResult:
-        """Run; see ``run`` for the callbacks, the first of which gets how far it is."""
-
-        def tell(finished: SliceResult | RunProgress) -> None:
-            if on_slice:
-                on_slice(finished.progress if isinstance(finished, SliceResult) else finished)
-
-        choice = {"task": self.task, "checkpoint": self.checkpoint, "settings": self.settings}
-        return self.run(volume, **choice, on_slice=tell, is_cancelled=is_cancelled)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a case ended.
-
-    Attributes:
-        case: its name.
-        status: ``segmented``, ``skipped`` (the result is there already), ``failed`` or ``cancelled``.
-        record: provenance and what was found; empty unless segmented or skipped.
-        error: why it failed, or None.
-    """
-
-    case: str
-    status: str
-    record: dict[str, Any] = field(default_factory=dict)
-    error: Exception | None = None
+HELD_SECONDS = 0.5
+"""Between two looks at cases that other runs are at."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +49,10 @@ def run_batch(
     on_progress: Callable[[BatchProgress], None] | None = None,
     is_cancelled: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
-    """Segment all cases; ``summary.csv`` in ``output`` is brought up to date after each.
+    """Segment all cases; ``summary.csv`` in ``output`` is brought up to date again and again, and at the end.
+
+    Several runs may share ``output``, on one machine or many: none does a case that another is at, and each ends when
+    all its cases are done, by whichever run.
 
     A case whose record in ``output`` tells of the same image, checkpoint and settings, with all files there, is
     skipped; one whose record tells of another image or task fails, so that names which patients share cost no result.
@@ -133,127 +69,46 @@ def run_batch(
     Raises:
         UsageError: an option that can never work.
     """
-    outcomes: list[Outcome] = []
-    for index, case in enumerate(cases):
+    outcomes: dict[int, Outcome] = {}
+    summary = Summary(output / SUMMARY_FILE) if output else None
+    waiting, held, told = deque(enumerate(cases)), 0, set()
+    while waiting:
+        index, case = waiting.popleft()
 
         def tell(index: int = index, case: Case = case, **what: Any) -> None:
             if on_progress:
                 on_progress(BatchProgress(case.name, index, len(cases), **what))
 
-        tell()
+        if is_new := index not in told:
+            tell()
+            told.add(index)
         if is_cancelled and is_cancelled():
-            outcomes.append(Outcome(case.name, "cancelled"))
+            outcome = Outcome(case.name, "cancelled", stem=case.stem)
         else:
             callbacks = {"on_slice": lambda finished, tell=tell: tell(slices=finished), "is_cancelled": is_cancelled}
-            outcomes.append(_outcome(case, request, output, overwrite, callbacks))
-        if output:
-            write_summary(output / SUMMARY_FILE, [_row(outcome) for outcome in outcomes])
-        tell(outcome=outcomes[-1])
-        if outcomes[-1].status == "cancelled":
+            outcome = claimed_outcome(case, request, output, overwrite, **callbacks)
+        if outcome is None:
+            waiting.append((index, case))
+            held = _after_held(case, is_new, held + 1, len(waiting))
+            continue
+        held, outcomes[index] = 0, outcome
+        if summary:
+            summary.update(lambda: _rows(outcomes), last=not waiting or outcome.status == "cancelled")
+        tell(outcome=outcome)
+        if outcome.status == "cancelled":
             break
-    return outcomes
+    return [outcomes[index] for index in sorted(outcomes)]
 
 
-def segment_case(
-    case: Case, request: Request, output: Path | None, *, seconds: dict[str, float] | None = None, **callbacks: Any
-) -> dict[str, Any]:
-    """Segment one case and keep its result; a failed run leaves nothing.
-
-    Args:
-        case: what to segment.
-        request: what to run.
-        output: folder of the results, made when missing; None as in :func:`run_batch`.
-        seconds: by stage, spent before.
-        callbacks: see ``run``.
-
-    Returns:
-        The record of the case: provenance, hash of the image, what was found, names of the files.
-    """
-    if output is None:
-        return _read_run_save(case, request, Path(), seconds or {}, callbacks)
-    with results_in(output, case.stem, case.endings) as folder:
-        return write_record(folder, case.stem, _read_run_save(case, request, folder, seconds or {}, callbacks))
+def _rows(outcomes: dict[int, Outcome]) -> list[dict[str, Any]]:
+    return [outcomes[index].row() for index in sorted(outcomes)]
 
 
-def _read_run_save(
-    case: Case, request: Request, folder: Path, seconds: dict[str, float], callbacks: dict[str, Any]
-) -> dict[str, Any]:
-    begin = perf_counter()
-    volume = case.read()
-    seconds = {**seconds, "read": round(seconds.get("read", 0.0) + perf_counter() - begin, 4)}
-    result = request.result(volume, **callbacks)
-    seconds |= result.provenance.get("seconds", {})
-    seconds |= case.save(volume, result, folder)
-    return {
-        **result.provenance,
-        "seconds": seconds,
-        "input_sha256": volume.sha256(),
-        **case.kinds,
-        **identity_entries(volume.source, request.anonymous),
-        "segments": result.found(),
-    }
-
-
-def _outcome(case: Case, request: Request, output: Path | None, overwrite: bool, callbacks: dict[str, Any]) -> Outcome:
-    try:
-        if output and not overwrite and (record := _earlier_result(case, request, output)):
-            return Outcome(case.name, "skipped", record)
-        return Outcome(case.name, "segmented", segment_case(case, request, output, **callbacks))
-    except UsageError:
-        raise
-    except Cancelled:
-        return Outcome(case.name, "cancelled")
-    except Exception as error:  # one case must not stop the rest, whatever happens to it
-        if not isinstance(error, MedSegAttentionError):
-            logger.debug("case '%s' failed", case.name, exc_info=True)
-        _forget_variables(error)
-        return Outcome(case.name, "failed", error=error)
-
-
-def _forget_variables(error: BaseException | None) -> None:
-    """Empty the frames of a traceback and of those behind it: they hold the image, and a batch has many."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
-
-
-def _earlier_result(case: Case, request: Request, output: Path) -> dict[str, Any] | None:
-    """The record of an earlier result that the request would give again; raises as :func:`earlier_record`."""
-    record, card = earlier_record(case, request, output)
-    settings = record.get("settings")
-    unchosen, wanted = _decisive(RunSettings()), _decisive(request.settings)
-    same = isinstance(settings, dict) and wanted == {name: settings.get(name, unchosen[name]) for name in DECISIVE}
-    same = same and all(record.get(name) == kind for name, kind in case.kinds.items())
-    same = same and card is not None and record.get("weights_sha256") == card.weights_sha256
-    return record if same and is_whole(output, case.stem, record, case.endings) else None
-
-
-def _decisive(settings: RunSettings) -> dict[str, Any]:
-    """The settings that change a result, as a record in JSON gives them back."""
-    return json.loads(json.dumps({name: getattr(settings, name) for name in DECISIVE}))
-
-
-def earlier_record(case: Case, request: Request, output: Path) -> tuple[dict[str, Any], Card | None]:
-    """The record of an earlier result for the same image and task, and the card that would be used now; or nothing.
-
-    Raises:
-        InputError: a result of another image or task is there under this name, and would be lost.
-    """
-    record = read_record(output, case.stem)
-    if "input_sha256" not in record:
-        return {}, None
-    volume = case.read()
-    card = read_card(choose_checkpoint(request.task, volume, request.checkpoint))
-    now = {"image": volume.sha256(), "task": card.task}
-    then = {"image": record["input_sha256"], "task": record.get("task")}
-    if other := [what for what in now if now[what] != then[what]]:
-        raise InputError(
-            f"'{output}' holds a result for another {other[0]} under the name '{case.stem}'; choose another output "
-            "folder, or have it replaced (overwrite)."
-        )
-    return record, card
-
-
-def _row(outcome: Outcome) -> dict[str, Any]:
-    error = " ".join(str(outcome.error).split()) if outcome.error else ""
-    return {"case": outcome.case, "status": outcome.status, "error": error, "record": outcome.record}
+def _after_held(case: Case, is_new: bool, held: int, waiting: int) -> int:
+    """Say that another run is at a case; wait a moment when that is so for all that are left. How many in a row."""
+    if is_new:
+        logger.info("%s: another run is at it; it is looked at again after the others", case.name)
+    if held < waiting:
+        return held
+    sleep(HELD_SECONDS)
+    return 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
-import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..data.dicom_source import IDENTIFYING
 from ..data.errors import InputError
 
-logger = logging.getLogger(__name__)
-
-MEASURED = (" mL", " voxels", " expected Dice")
-"""How the columns of a class end."""
-PROVENANCE_COLUMNS = ("checkpoint", "weights_sha256", "version", "device", "created")
+WORKSHOPS = ".unfinished-results"
+"""Folder in that of the results where each is written, to be moved when it is whole."""
+ATTEMPTS = 20
 
 
 @contextmanager
@@ -41,25 +37,48 @@ def results_in(output: Path, stem: str, endings: Sequence[str] = ()) -> Iterator
     made = [folder for folder in (output, *output.parents) if not folder.exists()]
     _refuse_files_of_others(output, stem, endings)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=output))
+        workshop = _workshop(output, stem)
     except OSError as error:
         raise InputError(f"'{output}' cannot be written to ({error.strerror}); choose another folder.") from error
     try:
         yield workshop
         _move(sorted(workshop.iterdir()), output, stem)
-        shutil.rmtree(workshop, ignore_errors=True)  # empty; a virus scanner may hold it for a moment
+        _remove(workshop)  # empty; a virus scanner may hold it for a moment
     except BaseException:
-        shutil.rmtree(workshop, ignore_errors=True)
+        _remove(workshop)
         for folder in made:
             with suppress(OSError):  # something else lies in it by now
                 folder.rmdir()
         raise
 
 
+def _workshop(output: Path, stem: str) -> Path:
+    for _ in range(ATTEMPTS):
+        (output / WORKSHOPS).mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another run removed the empty folder
+            return Path(tempfile.mkdtemp(prefix=f"{_key_of(stem)}-", dir=output / WORKSHOPS))
+    raise OSError(None, "its folders vanish")
+
+
+def _key_of(stem: str) -> str:
+    return hashlib.sha256(stem.lower().encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _remove(workshop: Path) -> None:
+    shutil.rmtree(workshop, ignore_errors=True)
+    with suppress(OSError):  # others are in it
+        workshop.parent.rmdir()
+
+
+def remove_unfinished(output: Path, stem: str) -> None:
+    """Remove what a run that was killed left of a case; for who holds the case, since nobody else may be at it."""
+    for workshop in (output / WORKSHOPS).glob(f"{_key_of(stem)}-*"):
+        _remove(workshop)
+
+
 def _refuse_files_of_others(output: Path, stem: str, endings: Sequence[str]) -> None:
     record = read_record(output, stem)
-    ours = {*_files_of(record, stem), *([f"{stem}.json"] if "files" in record else [])}
+    ours = {*files_of(record, stem), *([f"{stem}.json"] if "files" in record else [])}
     for name in (f"{stem}{ending}" for ending in (*endings, ".json")):
         if (output / name).exists() and name not in ours:
             raise InputError(
@@ -73,7 +92,7 @@ def _move(files: list[Path], output: Path, stem: str) -> None:
     if taken := [path.name for path in files if (output / path.name).is_dir()]:
         raise InputError(f"'{output / taken[0]}' is a folder where a result must go; choose another output folder.")
     names = {path.name for path in files}
-    record, earlier = output / f"{stem}.json", _files_of(read_record(output, stem), stem)
+    record, earlier = output / f"{stem}.json", files_of(read_record(output, stem), stem)
     try:
         unfinished = output / f".unfinished-{record.name}"
         unfinished.write_text(json.dumps({"files": sorted({*earlier, *names} - {record.name})}), encoding="utf-8")
@@ -107,81 +126,12 @@ def read_record(folder: Path, stem: str) -> dict[str, Any]:
 
 def is_whole(folder: Path, stem: str, record: dict[str, Any], endings: Sequence[str]) -> bool:
     """Whether all files that ``record`` names are there, among them those with ``endings``."""
-    names = _files_of(record, stem)
+    names = files_of(record, stem)
     return {f"{stem}{ending}" for ending in endings} <= set(names) and all((folder / name).is_file() for name in names)
 
 
-def _files_of(record: dict[str, Any], stem: str) -> list[str]:
+def files_of(record: dict[str, Any], stem: str) -> list[str]:
     """Plain names that belong to the case: a record is a file like any other, and may say anything."""
     names = record.get("files")
     names = names if isinstance(names, list) else []
     return [name for name in names if isinstance(name, str) and name.startswith(f"{stem}.") and Path(name).name == name]
-
-
-def write_summary(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write the table of a batch, one row a case; where it cannot be written now, the log says so.
-
-    Args:
-        path: a CSV file; rows of earlier batches stay in it: of other cases, and of a cancelled one.
-        rows: ``{"case", "status", "error", "record"}``; ``record`` may be empty.
-    """
-    table = [_columns_of(row) for row in rows]
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        earlier = _rows_of_others(path, {row["case"] for row in rows if row["status"] != "cancelled"})
-        kept = {row["case"] for row in earlier}
-        table = [*earlier, *(row for row in table if row["case"] not in kept)]
-        measured = dict.fromkeys(name for row in table for name in row if name.endswith(MEASURED))
-        columns = ["case", "status", *PROVENANCE_COLUMNS, *measured, "seconds", "warnings", "findings", "error"]
-        columns += dict.fromkeys(name for row in table for name in row if name not in columns)  # a user's own
-        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, columns, restval="")
-            writer.writeheader()
-            writer.writerows(table)
-        unfinished.replace(path)
-    except InputError as error:
-        logger.warning("%s", error)
-    except (OSError, csv.Error) as error:  # held by a spreadsheet, for one: the next case tries again
-        logger.warning("'%s' could not be written (%s); close it if another program has it open.", path, error)
-
-
-def _rows_of_others(path: Path, cases: set[str]) -> list[dict[str, str]]:
-    """The rows of the table that is there but for those of ``cases``."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:  # a spreadsheet may have put a BOM
-        reader = csv.DictReader(file)
-        if not {"case", "status", *PROVENANCE_COLUMNS} <= set(reader.fieldnames or ()):
-            raise InputError(f"'{path}' is no table of this program and stays as it is; move it to get one.")
-        return [{name: row[name] for name in reader.fieldnames if name} for row in reader if row["case"] not in cases]
-
-
-def _in_a_cell(values: list[str]) -> str:
-    """The first of several; a record has them all, and a table of thousands of cases stays one that opens."""
-    return f"{values[0]} and {len(values) - 1} more" if len(values) > 1 else values[0]
-
-
-def _columns_of(row: dict[str, Any]) -> dict[str, Any]:
-    record = row["record"]
-    values = {name: record.get(name, "") for name in PROVENANCE_COLUMNS}
-    for item in record.get("segments", []):
-        values[f"{item['name']} mL"] = "" if item["ml"] is None else item["ml"]
-        values[f"{item['name']} voxels"] = item["voxels"]
-        if item.get("expected_dice") is not None:
-            values[f"{item['name']} expected Dice"] = item["expected_dice"]
-    for name in (name for name in IDENTIFYING if record.get(name)):
-        several = isinstance(record[name], list)
-        values[name.removesuffix("s") if several else name] = _in_a_cell(record[name]) if several else record[name]
-    if "seconds" in record:
-        values["seconds"] = round(sum(record["seconds"].values()), 2)
-    return {
-        "case": row["case"],
-        "status": row["status"],
-        **values,
-        "warnings": " ".join(record.get("warnings", [])),
-        "findings": " ".join(
-            f"{item['name']} {text}" for item in record.get("segments", []) for text in item.get("findings", [])
-        ),
-        "error": row["error"],
-    }
