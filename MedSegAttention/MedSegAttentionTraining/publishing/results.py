@@ -32,6 +32,8 @@ DATA_NAMES = {
     "skin/ph2": "PH2, part (external)",
     "polyp/kvasir_seg": "Kvasir-SEG",
     "polyp/cvc_clinicdb": "CVC-ClinicDB",
+    "polyp/bkai_neopolyp": "BKAI-IGH NeoPolyp",
+    "polyp/bkai_negatives": "BKAI-IGH, parts without a polyp",
     "polyp/etis_larib": "ETIS-Larib, part (external)",
 }
 """Folder of a data set -> what a reader knows it by; external: of another source than the training data."""
