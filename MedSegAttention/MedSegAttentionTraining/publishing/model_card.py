@@ -29,10 +29,13 @@ def model_card(card: dict[str, Any]) -> str:
     lines += [f"- {_data(data)} {data['citation']} Terms: {data['terms']}." for data in card["training_data"]]
     lines += [f"- {line}" for line in _training(card.get("training", {}))]
     lines += ["", "## Measured", ""]
-    lines += [_metrics_line(name, figures) for name, figures in card["metrics"].items()] or [NOT_MEASURED]
+    applied = card.get("temperature", 1.0)
+    lines += [_metrics_line(name, figures, applied) for name, figures in card["metrics"].items()] or [NOT_MEASURED]
     if presence := card.get("presence"):
         lines += ["", "## Whether it is there at all", ""]
         lines += [_presence_line(name, figures) for name, figures in presence["measured"].items()]
+    if trust := _trust(card):
+        lines += ["", "## What it says of its own results", "", *trust]
     lines += ["", "## Known limits", "", *(f"- {text}" for text in card["limits"]), ""]
     return "\n".join(lines)
 
@@ -71,7 +74,7 @@ def _start(pretrained: dict[str, str]) -> str:
     )
 
 
-def _metrics_line(name: str, figures: dict[str, Any]) -> str:
+def _metrics_line(name: str, figures: dict[str, Any], applied: float) -> str:
     classes = ", ".join(
         f"{label} {values['dice']:.3f}" if values["dice"] is not None else f"{label} in no case"
         for label, values in figures["per_class"].items()
@@ -82,9 +85,29 @@ def _metrics_line(name: str, figures: dict[str, Any]) -> str:
     if calibration := figures.get("calibration"):
         line += (
             f" Expected calibration error {calibration['ece']:.3f}, {calibration['ece_with_temperature']:.3f} with "
-            f"temperature {calibration['temperature']:.2f} (not applied)."
+            f"temperature {calibration['temperature']:.2f} ({_applied(applied)})."
         )
     return line
+
+
+def _applied(temperature: float) -> str:
+    return "not applied" if temperature == 1 else f"applied is {temperature:.2f}, fitted on all cases kept aside"
+
+
+def _trust(card: dict[str, Any]) -> list[str]:
+    """What was fitted on the cases kept aside, of a card that has it."""
+    lines = []
+    if quality := card.get("quality"):
+        lines.append(
+            f"- Expected Dice of a segment, with the interval that held {quality['coverage']:.0%} of the true values: "
+            f"fitted on {quality['segments']} segments of cases kept aside."
+        )
+    if familiar := card.get("familiar"):
+        lines.append(
+            f"- An image counts as unlike those of the training from a distance of {familiar['threshold']:.2f} on (their "
+            f"average is 1; {familiar['cases']} cases learned from, {familiar['kept_aside']} kept aside)."
+        )
+    return lines
 
 
 def _presence_line(name: str, figures: dict[str, Any]) -> str:
