@@ -104,8 +104,8 @@ def _trust(card: dict[str, Any]) -> list[str]:
         )
     if familiar := card.get("familiar"):
         lines.append(
-            f"- An image counts as unlike those of the training from a distance of {familiar['threshold']:.2f} on (their "
-            f"average is 1; {familiar['cases']} cases learned from, {familiar['kept_aside']} kept aside)."
+            f"- An image counts as unlike those of the training from a distance of {familiar['threshold']:.2f} on "
+            f"(their average is 1; {familiar['cases']} cases learned from, {familiar['kept_aside']} kept aside)."
         )
     return lines
 
