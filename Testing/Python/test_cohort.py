@@ -26,6 +26,7 @@ from MedSegAttentionLib.files.cases import ImageSource
 from MedSegAttentionLib.files.study import find_series
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner.one_case import Outcome
+from MedSegAttentionTraining.measuring.cohort import parts_table
 from test_claims import table
 
 ray = pytest.importorskip("ray")
@@ -105,6 +106,12 @@ def test_what_is_put_off_comes_last(cluster):
 def test_workers_that_do_not_start_end_the_run(cluster):
     with pytest.raises(RunError, match=r"workers do not start.*no network here"):
         list(a_pool(cohort_workers.start_never).results([1]))
+
+
+def test_the_benchmark_measures_each_part(cluster):
+    lines = parts_table(40, 2).splitlines()
+    assert lines[0].endswith("40 empty cases, 2 workers")
+    assert [float(line.split("|")[2]) > 0 for line in lines[4:7]] == [True] * 3
 
 
 def nodes(*resources: dict[str, float]) -> list[dict]:
