@@ -188,7 +188,7 @@ def _goes_on_where_it_stopped(spread: Path, cohort: Path, segment_to, capfd) -> 
     (spread / "2.seg.nrrd").unlink()
     times = {name: (spread / f"{name}.seg.nrrd").stat().st_mtime_ns for name in "013"}
     sitk.WriteImage(bright(), str(cohort / "broken.nrrd"))
-    assert segment_to(spread, cohort, "--cluster", "auto") == 0
+    assert segment_to(spread, cohort, "--cluster", "auto", "--workers", "1") == 0
     assert "2 of 5 segmented, 3 skipped" in capfd.readouterr().out
     assert {name: (spread / f"{name}.seg.nrrd").stat().st_mtime_ns for name in "013"} == times
     assert [row["status"] for row in table(spread).values()].count("skipped") == 3
@@ -197,12 +197,12 @@ def _goes_on_where_it_stopped(spread: Path, cohort: Path, segment_to, capfd) -> 
 
 def test_a_dry_run_writes_nothing_and_tells_how_long(cluster, cohort, segment_to, tmp_path, capfd):
     (cohort / "broken.nrrd").unlink()
-    for words in ((), ("--cluster", "auto")):
+    for words in ((), ("--cluster", "auto", "--workers", "1")):
         assert segment_to(tmp_path / "out", cohort, "--dry-run", *words) == 0
         out = capfd.readouterr().out
         assert "4 of 4 images would be segmented" in out
         assert out.count("tried ") == 3
-        assert f"with {len(words) or 1} worker" in out
+        assert "with 1 worker" in out
         assert names(tmp_path) == ["in"]
 
 
