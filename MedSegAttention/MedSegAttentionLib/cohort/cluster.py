@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,12 +82,15 @@ def connected(choice: ClusterChoice) -> Iterator[Any]:
         yield ray
         return
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if choice.address != "local":
             _join(ray, choice.address, quiet)
         if not ray.is_initialized():
             own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
             ray.init(address="local", num_cpus=max(choice.workers or 1, usable_cpus()), **own, **quiet)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would end the run with another status
         yield ray
     finally:
         ray.shutdown()

@@ -9,7 +9,7 @@ from pathlib import Path
 from MedSegAttentionLib.data.errors import UsageError
 
 logger = logging.getLogger(__name__)
-BENCHMARKS = ("networks", "scan", "attention", "zoo")
+BENCHMARKS = ("networks", "scan", "attention", "zoo", "cohort")
 
 
 def add_comparing(commands: argparse._SubParsersAction) -> None:
@@ -51,16 +51,20 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
         choices=BENCHMARKS,
         default="networks",
         help="networks: KLO-Net's against the U-Net (default); scan, attention: against their plain forms; "
-        "zoo: all networks and variants in one page",
+        "zoo: all networks and variants in one page; cohort: what a Ray cluster on this machine costs and gives",
     )
     benchmark.add_argument("--size", type=int, metavar="PIXELS", help="256; not for attention")
     benchmark.add_argument(
-        "--rounds", type=int, metavar="N", help="how often all are timed (15; scan, zoo 3; attention 5)"
+        "--rounds", type=int, metavar="N", help="how often all are timed (15; scan, zoo 3; attention 5; cohort 8)"
     )
     benchmark.add_argument("--device", choices=("cpu", "cuda"), help="networks: cpu (default) or cuda")
-    benchmark.add_argument("--image", type=Path, metavar="FILE", help="networks: also a whole run on this image ...")
+    benchmark.add_argument(
+        "--image", type=Path, metavar="FILE", help="networks, cohort: also whole runs on this image ..."
+    )
     benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
     benchmark.add_argument("--output", type=Path, metavar="FILE", help="zoo: write the page there")
+    benchmark.add_argument("--cases", type=int, metavar="N", help="cohort: empty cases to hand out (10000)")
+    benchmark.add_argument("--workers", type=int, metavar="N", help="cohort: how many (2)")
     benchmark.set_defaults(run=_benchmark)
 
 
@@ -68,9 +72,16 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     if (arguments.image is None) != (arguments.checkpoint is None):
         raise UsageError("--image and --checkpoint belong together; expected both or neither.")
     used = {"networks": ("size", "device", "image"), "scan": ("size",), "attention": (), "zoo": ("size", "output")}
-    given = [name for name in ("size", "device", "image", "output") if getattr(arguments, name) is not None]
+    used["cohort"] = ("image", "cases", "workers")
+    given = [
+        name
+        for name in ("size", "device", "image", "output", "cases", "workers")
+        if getattr(arguments, name) is not None
+    ]
     if unused := [f"--{name}" for name in given if name not in used[arguments.what]]:
         raise UsageError(f"benchmark {arguments.what} does not take {', '.join(unused)}; leave it out.")
+    if arguments.what == "cohort":
+        return _benchmark_cohort(arguments)
     size, rounds = arguments.size or 256, {"rounds": arguments.rounds} if arguments.rounds else {}
     if arguments.what == "scan":
         from ..measuring.mechanisms import scan_table
@@ -94,6 +105,17 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         logger.info(benchmark_table(size, device=device, **rounds))
         if arguments.image:
             logger.info("\n%s", run_table(arguments.image, arguments.checkpoint, device))
+    return 0
+
+
+def _benchmark_cohort(arguments: argparse.Namespace) -> int:
+    from ..measuring.cohort import parts_table, speed_table
+
+    workers = arguments.workers or 2
+    logger.info(parts_table(arguments.cases or 10_000, workers))
+    if arguments.image:
+        repeats = {"repeats": arguments.rounds} if arguments.rounds else {}
+        logger.info("\n%s", speed_table(arguments.image, arguments.checkpoint, workers, **repeats))
     return 0
 
 
