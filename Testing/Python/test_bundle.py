@@ -324,7 +324,7 @@ def test_presence_and_familiarity_are_judged_by_the_torchscript_too(tmp_path):
     write_card(folder, card)
     export_monai_label(str(folder), tmp_path / "copy")
     scripted = torch.jit.load(tmp_path / "copy" / SCRIPT_FILE)
-    wrapped, picture = ScriptedNetwork(scripted), torch.rand(2, 1, 160, 128)
+    wrapped, picture = ScriptedNetwork(scripted, torch.device("cpu")), torch.rand(2, 1, 160, 128)
     with torch.no_grad():
         found, wanted = wrapped.forward_with_attention(picture), network.forward_with_attention(picture)
         torch.testing.assert_close(wrapped.describe(picture), network.describe(picture), rtol=1e-3, atol=1e-3)
@@ -345,6 +345,25 @@ def test_torchscript_of_another_program_and_a_copy_onto_itself_are_refused(a_bun
         bundle.VolumeInferer(a_bundle)(torch.rand(1, 1, 64, 64, 1), other)
     with pytest.raises(UsageError, match="is the checkpoint itself"):
         export_monai_label(str(a_bundle), a_bundle)
+
+
+def test_torchscript_makes_its_constants_where_it_runs(a_bundle, tmp_path):
+    """On PyTorch's device without memory, which mixes with no other, as a GPU would."""
+    export_monai_label(str(a_bundle), tmp_path / "copy")
+    elsewhere, picture = torch.device("meta"), torch.rand(2, 1, 64, 64, device="meta")
+
+    def moved() -> torch.jit.ScriptModule:
+        scripted = torch.jit.load(tmp_path / "copy" / SCRIPT_FILE)
+        for module in scripted.modules():
+            for name, value in (*module._parameters.items(), *module._buffers.items()):
+                if name != "stride":
+                    module._c.setattr(name, value.to(elsewhere))
+        return scripted
+
+    with torch.no_grad():
+        with pytest.raises(RuntimeError, match="device"):
+            moved()(picture)
+        assert ScriptedNetwork(moved(), elsewhere)(picture).shape == (2, 3, 64, 64)
 
 
 def test_torchscript_that_gives_other_logits_is_not_written(a_bundle, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ class VolumeInferer(Inferer):
             ContractWarning: an image lies outside what the checkpoint was trained on.
         """
         if not hasattr(network, "forward_with_attention"):
-            network = ScriptedNetwork(network)
+            network = ScriptedNetwork(network, inputs.device)
         checkpoint = Checkpoint(self.card, network, self.familiar)
         settings = RunSettings(
             device=inputs.device.type, attention=False, force=self.force, test_time_flips=self.test_time_flips
@@ -66,9 +66,10 @@ class VolumeInferer(Inferer):
         found = []
         for number in range(len(inputs)):
             image = _single(inputs, number)
-            run = SegmentationRun(volume_of(image, number), checkpoint, settings)
-            for _ in run:
-                pass
+            with torch.cuda.device_of(inputs.as_subclass(Tensor)):  # "cuda" below is the one of several that it is on
+                run = SegmentationRun(volume_of(image, number), checkpoint, settings)
+                for _ in run:
+                    pass
             found.append(torch.from_numpy(np.ascontiguousarray(run.labels.transpose(2, 1, 0))[None]))
         labels = torch.stack(found).to(inputs.device)
         return MetaTensor(labels).copy_meta_from(inputs) if isinstance(inputs, MetaTensor) else labels
