@@ -81,7 +81,6 @@ def test_an_output_that_is_no_folder_is_refused(output, a_checkpoint, a_case, tm
         ["segment", "x.nrrd", "--output", "o", "--task", "prostate", "--batch-size", "0"],
         ["segment", "x.nrrd", "--output", "o", "--task", "prostate", "--attention-grid", "fine"],
         ["segment", "x.nrrd", "--output", "o"],
-        ["segment", "x.nrrd", "y.nrrd", "--output", "o", "--task", "prostate"],
         ["checkpoints"],
     ],
     ids=" ".join,

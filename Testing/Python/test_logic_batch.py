@@ -61,7 +61,7 @@ def test_all_volumes_of_the_scene_go_to_files_and_leave_the_scene_alone(batch, a
     assert [outcome.status for outcome in outcomes] == ["segmented", "failed", "segmented"]
     assert "the same value" in str(outcomes[1].error)
     assert snapshot(a_scene) == before
-    endings = (".json", ".nii.gz", ".png", ".report.png", ".seg.nrrd")
+    endings = (".json", ".nii.gz", ".png", ".report.pdf", ".report.png", ".seg.nrrd")
     wanted = [f"{stem}{ending}" for stem in ("T2_ ax", "T2_ ax_2") for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*wanted, "summary.csv"])
     for stem in ("T2_ ax", "T2_ ax_2"):  # in their own coordinates, transform or not

@@ -168,7 +168,6 @@ def test_the_command_writes_the_maps_asked_for(tmp_path):
         (["--format", "onnx", "--output", "net.onnx", "--weights", "w"], 2, "ID or folder"),
         (["--format", "onnx", "--output", "net"], 2, "ends in .onnx"),
         (["--format", "onnx", "--output", "net.onnx", "--attention", "tau_stage9"], 1, "tau_stage9"),
-        (["--output", "folder"], 2, "--weights"),
         (["--output", "folder", "--weights", "w"], 1, "weights 'w' do not exist"),
         (["--output", "folder", "--weights", "w", "--attention", "none"], 2, "--format onnx"),
     ],
