@@ -126,6 +126,22 @@ def test_a_file_that_is_not_the_card_s_is_refused(what, a_folder, tmp_path):
         load_checkpoint(folder)
 
 
+def test_the_command_counts_the_images_that_are_unlike(a_folder, tmp_path, capfd):
+    for number in range(30, 34):
+        sitk.WriteImage(sitk.GetImageFromArray(a_scan(number).array), str(tmp_path / f"{number}.nrrd"))
+    words = ["familiarity", "--checkpoint", str(a_folder), "--data", str(tmp_path)]
+    assert main([*words, "--altered", "none", "inverted", "noise"]) == 0
+    found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(item["alteration"], item["images"], item["unlike"]) for item in found] == [
+        ("none", 4, 0),
+        ("inverted", 4, 4),
+        ("noise", 4, 4),
+    ]
+    assert found[0]["largest"] < found[0]["threshold"] < found[1]["median"]
+    assert main([*words, "--altered", "twisted"]) == 2
+    assert "expected one of none, inverted" in capfd.readouterr().err
+
+
 def test_few_cases_kept_aside_get_a_margin_and_many_a_quantile():
     assert threshold_of([1.0, 1.5]) == pytest.approx(1.74)
     assert threshold_of(list(np.linspace(0, 1, 101))) == pytest.approx(0.98)

@@ -18,6 +18,7 @@ def add_measuring(commands: argparse._SubParsersAction) -> None:
     _add_evaluate(commands)
     _add_reliability(commands)
     _add_calibrate(commands)
+    _add_familiarity(commands)
     results = commands.add_parser("results", help="write the tables of results from the reports of evaluate")
     results.set_defaults(run=_results)
 
@@ -100,6 +101,32 @@ def _reliability(arguments: argparse.Namespace) -> int:
         report = measure_reliability(*wanted, config=arguments.config, limit=arguments.cases, device=arguments.device)
         write_report(report, results)
     logger.info("wrote %s", ", ".join(map(str, write_pages(results))))
+    return 0
+
+
+def _add_familiarity(commands: argparse._SubParsersAction) -> None:
+    familiarity = commands.add_parser("familiarity", help="how many images of a folder count as unlike the training's")
+    familiarity.add_argument("--checkpoint", required=True, metavar="ID|FOLDER")
+    familiarity.add_argument("--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="of images")
+    familiarity.add_argument(
+        "--altered",
+        nargs="+",
+        default=["none"],
+        metavar="HOW",
+        help="do this to each image first: none, inverted, upside-down, blurred, middle or noise",
+    )
+    familiarity.add_argument("--cases", type=int, metavar="N", help="most images of a folder, evenly spread")
+    familiarity.add_argument("--device", choices=DEVICES, default="auto")
+    familiarity.set_defaults(run=_familiarity)
+
+
+def _familiarity(arguments: argparse.Namespace) -> int:
+    from ..measuring.familiarity import measure_familiarity
+
+    for folder in arguments.data:
+        for alteration in arguments.altered:
+            options = {"alteration": alteration, "limit": arguments.cases, "device": arguments.device}
+            logger.info("%s", json.dumps(measure_familiarity(arguments.checkpoint, folder, **options)))
     return 0
 
 

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
+from scipy.ndimage import gaussian_filter
 
-from MedSegAttentionLib.checkpoints.loading import Checkpoint
+from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
+from MedSegAttentionLib.checkpoints.loading import Checkpoint, load_checkpoint
+from MedSegAttentionLib.data.errors import InputError, UsageError
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.reading import read_volume
+from MedSegAttentionLib.inference.engine import ONE_PIECE
 from MedSegAttentionLib.inference.familiarity import description, distance
 from MedSegAttentionLib.inference.prediction import Predictor
 from MedSegAttentionLib.inference.preparation import prepare
 from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..data.cases import DataFolder
+
+logger = logging.getLogger(__name__)
 
 MOST_CASES = 200
 """Training cases of a data set that are looked at, evenly spread."""
@@ -28,6 +38,21 @@ FALSE_ALARMS = 0.02
 """Share of the cases kept aside that may count as unlike."""
 ENOUGH_CASES, MARGIN = 50, 1.16
 """With fewer cases kept aside their largest distance, times the margin, is the threshold."""
+
+
+ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda array: array,
+    "inverted": lambda array: array.max() - array,
+    "upside-down": lambda array: array[:, ::-1],
+    "blurred": lambda array: gaussian_filter(array, (0, 6, 6, 0)[: array.ndim]),
+    "middle": lambda array: array[:, slice(*_third(array.shape[1])), slice(*_third(array.shape[2]))],
+    "noise": lambda array: np.random.default_rng(0).uniform(array.min(), array.max(), array.shape).astype(np.float32),
+}
+"""Name -> what is done to the voxels ``[K, J, I]`` or ``[K, J, I, C]``; ``middle`` keeps the middle third of a side."""
+
+
+def _third(size: int) -> tuple[int, int]:
+    return size // 3, size - size // 3
 
 
 def fit_familiar(
@@ -85,6 +110,66 @@ def threshold_of(distances: Sequence[float]) -> float:
     if len(distances) >= ENOUGH_CASES:
         return float(np.quantile(distances, 1 - FALSE_ALARMS))
     return MARGIN * max(distances)
+
+
+def measure_familiarity(
+    checkpoint: str | Path,
+    folder: str | Path,
+    *,
+    alteration: str = "none",
+    limit: int | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """How many images of a folder count as unlike those of the training.
+
+    Args:
+        checkpoint: ID or folder.
+        folder: of images, or of DICOM series; no reference is needed.
+        alteration: what is done to each first, one of :data:`ALTERATIONS`.
+        limit: most images, evenly spread over their names; None takes all.
+        device: see :class:`~MedSegAttentionLib.inference.settings.RunSettings`.
+
+    Returns:
+        JSON-ready: ``images``, ``refused`` (for another reason, such as their channels), ``unlike``, their ``share`` of
+        those that were not refused, ``median`` and ``largest`` distance, the ``threshold``.
+
+    Raises:
+        InputError: the checkpoint judges no images, or the folder holds none that it takes.
+    """
+    if alteration not in ALTERATIONS:
+        raise UsageError(f"alteration '{alteration}' is not known; expected one of {', '.join(ALTERATIONS)}.")
+    loaded = load_checkpoint(find_checkpoint(checkpoint))
+    if not loaded.familiar:
+        raise InputError(f"'{loaded.card.id}' does not judge whether images are like those of the training.")
+    predictor = Predictor(loaded.network, device, None, ONE_PIECE * int(loaded.card.fit["size"]))
+    sources = sources_in(Path(folder))
+    chosen = np.linspace(0, len(sources) - 1, min(limit or len(sources), len(sources))).round().astype(int)
+    distances, refused = [], 0
+    for place in chosen:
+        try:
+            image = sources[place].read()
+            altered = replace(image, array=ALTERATIONS[alteration](image.array.astype(np.float32)))
+            distances.append(distance(described(loaded, predictor, altered), loaded.familiar))
+        except InputError as error:
+            logger.info("%s", error)
+            refused += 1
+    if not distances:
+        raise InputError(f"'{folder}' holds no image that '{loaded.card.id}' takes ({refused} were refused).")
+    threshold = loaded.card.familiar["threshold"]
+    unlike = sum(value > threshold for value in distances)
+    return {
+        "checkpoint": loaded.card.id,
+        "weights_sha256": loaded.card.weights_sha256,
+        "folder": Path(folder).name,
+        "alteration": alteration,
+        "images": len(chosen),
+        "refused": refused,
+        "unlike": unlike,
+        "share": unlike / len(distances),
+        "median": float(np.median(distances)),
+        "largest": max(distances),
+        "threshold": threshold,
+    }
 
 
 def _images(folder: DataFolder) -> Iterator[VolumeImage]:
