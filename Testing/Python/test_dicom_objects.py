@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ParametricMapStorage, RLELossless, VLEndoscopicImageStorage
 
 from MedSegAttentionLib.data.errors import InputError
-from MedSegAttentionLib.files.cases import sources_in
+from MedSegAttentionLib.files.cases import everything_in, sources_in
 from MedSegAttentionLib.files.reading import read_volume
 from test_damaged_files import VOLUME, a_series
 from test_file_geometry import enhanced
@@ -201,3 +201,37 @@ def test_colours_with_half_the_hues_are_whole(tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(InputError, match=r"a.dcm' is cut short: its header promises 9,600 bytes"):
         read_volume(path)
+
+
+@pytest.mark.parametrize(("step", "header"), [(2, {"SpacingBetweenSlices": 3}), (5, {"SliceThickness": 3})])
+def test_slices_that_were_thinned_evenly_are_doubted(step, header, tmp_path):
+    for number, path in enumerate(a_series(tmp_path / "series")):
+        change(path, **header)
+        if number % step:
+            path.unlink()
+    volume = read_volume(tmp_path / "series")
+    assert volume.spacing[2] == 3 * step
+    assert "may be missing" in volume.doubts[0]
+
+
+def test_slices_thinned_unevenly_are_refused(tmp_path):
+    files = a_series(tmp_path / "series")
+    for number in (2, 5):
+        files[number].unlink()
+    with pytest.raises(InputError, match="Slices may be missing"):
+        read_volume(tmp_path / "series")
+
+
+def test_more_voxels_than_the_header_describes_are_no_image(tmp_path):
+    for path in a_series(tmp_path / "series"):
+        change(path, Rows=VOLUME.shape[1] // 2)
+    with pytest.raises(InputError, match="where its header describes"):
+        read_volume(tmp_path / "series")
+
+
+def test_a_mosaic_is_no_stack(tmp_path):
+    for path in a_series(tmp_path / "series"):
+        change(path, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
+    (source,) = everything_in(tmp_path / "series")
+    assert "mosaic" in source.dicom.no_image
+    assert sources_in(tmp_path / "series") == []

@@ -19,6 +19,7 @@ from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.pictures import TURNS
 from MedSegAttentionLib.files.reading import read_volume
+from MedSegAttentionLib.inference.slicing import plan_slices
 from small_checkpoint import write_checkpoint
 from test_damaged_files import VOLUME, a_series
 
@@ -281,6 +282,7 @@ def test_a_turned_photograph_is_upright_and_lies_on_what_is_stored(orientation, 
     upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "a.png")))
     volume = read_volume(tmp_path / "a.png")
     np.testing.assert_array_equal(volume.array[0], upright)
+    np.testing.assert_array_equal(plan_slices(volume).view(volume.array)[0], upright)  # what the network is given
     as_stored = np.diag([-1.0, -1.0, 1.0, 1.0])  # what Slicer shows: columns to the left, rows to the back
     for row in range(upright.shape[0]):
         for column in range(upright.shape[1]):

@@ -78,6 +78,13 @@ def test_a_coloured_mask_is_refused_and_its_command_fails(a_folder, tmp_path, ca
     assert "a.png' is coloured" in capsys.readouterr().err
 
 
+def test_a_mask_in_the_transparency_is_refused(a_folder):
+    white = np.full_like(DISC, 255, np.uint8)
+    Image.fromarray(np.dstack([white, (DISC * 255).astype(np.uint8)]), "LA").save(a_folder / "masks" / "a.png")
+    with pytest.raises(InputError, match=r"a.png' is transparent in places"):
+        reference(a_folder)
+
+
 def test_a_volume_of_probabilities_is_no_mask(tmp_path):
     for sub, array in (("images", DISC[None] * 100.0), ("labels", DISC[None] * 0.7)):
         (tmp_path / sub).mkdir()

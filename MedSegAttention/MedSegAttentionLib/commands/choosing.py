@@ -121,7 +121,7 @@ def _quoted(names: Sequence[str], most: int = 5) -> str:
 def _tell(verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.reason:
-            logger.info("skipped %s: %s", verdict.series.title, verdict.reason)
+            logger.info("skipped %s in %s: %s", verdict.series.title, verdict.series.folder.name, verdict.reason)
 
 
 def _best_of_each(verdicts: dict[ImageSource, Verdict]) -> list[ImageSource]:

@@ -18,7 +18,9 @@ REPEATED_MM = 0.001
 MISPLACED = 1 / 3
 """Share of the distance of slices by which one may lie elsewhere than the volume says."""
 GAP = 1.75
-"""Times the usual distance of slices from which on one is missing."""
+"""Times the smallest distance of slices from which on one is missing."""
+FARTHER, SPARSE = 1.5, 4.0
+"""Times the distance that the header gives, and times the thickness of a slice, from which on slices may be missing."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Slice:
         axes: ``[3, 2]``: directions along a row and along a column, unit vectors in LPS.
         step: mm between columns and between rows.
         thickness: mm, or None where the header does not say.
+        between: mm from slice to slice by the header (SpacingBetweenSlices), or None.
     """
 
     position: np.ndarray
     axes: np.ndarray
     step: tuple[float, float]
     thickness: float | None = None
+    between: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,9 @@ def _slice(position: Any, orientation: Any, measures: Any) -> Slice | None:
     lengths = np.linalg.norm(axes, axis=0)
     if not lengths.all():
         return None
-    thickness = _numbers(measures, "SliceThickness", 1)
-    known = thickness is not None and thickness[0] > 0
-    return Slice(place, axes / lengths, (float(step[1]), float(step[0])), float(thickness[0]) if known else None)
+    told = (_numbers(measures, name, 1) for name in ("SliceThickness", "SpacingBetweenSlices"))
+    known = (float(value[0]) if value is not None and value[0] > 0 else None for value in told)
+    return Slice(place, axes / lengths, (float(step[1]), float(step[0])), *known)
 
 
 def _numbers(header: Any, name: str, count: int) -> np.ndarray | None:
@@ -125,11 +129,23 @@ def stacked(slices: Sequence[Slice], named: str) -> Stack:
     positions = positions[order]
     if len(slices) > 1:
         along = _distance(positions, normal, named)
+        doubts += _thinned(first, float(along @ normal), named)
     else:
         along = normal * (first.thickness or 1.0)
         if first.thickness is None:
             doubts += (f"{named} is one slice and does not say how thick it is; 1 mm was taken.",)
     return Stack(order, matrix_of(np.column_stack([first.axes * first.step, along]), positions[0]), doubts)
+
+
+def _thinned(first: Slice, found: float, named: str) -> tuple[str, ...]:
+    """Why slices may be missing between those that are there, all at one distance."""
+    if first.between is not None and found > FARTHER * first.between:
+        told = f"say {first.between:g} mm; some"
+    elif first.thickness is not None and found > SPARSE * first.thickness:
+        told = f"are {first.thickness:g} mm thick; many"
+    else:
+        return ()
+    return (f"the slices of {named} lie {found:.2f} mm apart and {told} may be missing.",)
 
 
 def _distance(positions: np.ndarray, normal: np.ndarray, named: str) -> np.ndarray:
@@ -146,7 +162,7 @@ def _distance(positions: np.ndarray, normal: np.ndarray, named: str) -> np.ndarr
     numbers = np.arange(len(positions))[:, None]
     off = [float(np.linalg.norm(positions - positions[0] - numbers * way, axis=1).max()) for way in (straight, aslant)]
     most = MISPLACED * (aslant @ normal)
-    if steps.max() <= GAP * np.median(steps) and min(off) <= most:
+    if steps.max() <= GAP * steps.min() and min(off) <= most:
         return straight if off[0] <= most else aslant
     raise InputError(
         f"the slices of {named} ({steps.min():.2f} to {steps.max():.2f} mm apart) lie up to {off[0]:.1f} mm from "

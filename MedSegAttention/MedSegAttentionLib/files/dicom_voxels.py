@@ -66,6 +66,19 @@ def check_whole(file: File) -> None:
             return
     if size - file.end - SHORTEST_TAG < promised:
         raise cut_short(path, promised, size - file.end - LONGEST_TAG)
+    if (there := _promised_by_tag(path, file.end)) is not None and there > promised + 1:  # one byte makes it even
+        raise damaged(path, f"its voxels have {there} bytes where its header describes {promised}")
+
+
+def _promised_by_tag(path: Path, end: int) -> int | None:
+    """The length that stands before the voxels in a little-endian file; None where it cannot be told."""
+    with path.open("rb") as stream:
+        stream.seek(end)
+        tag = stream.read(LONGEST_TAG)
+    if tag[:4] != b"\xe0\x7f\x10\x00":
+        return None
+    place = slice(8, 12) if tag[4:6] in (b"OW", b"OB") else slice(4, 8)
+    return int.from_bytes(tag[place], "little")
 
 
 def _byte_count(header: Any) -> int:

@@ -217,13 +217,21 @@ def _described(files: list[File], study: int, faults: dict[Any, InputError]) -> 
     )
 
 
-def _no_image(files: list[File], places: list[Slice | None]) -> str:
-    """Why a series is none that could be segmented; empty where it is."""
+def _other_kind(files: list[File]) -> str:
+    """What a series is that is no stack of slices by its headers; empty where it may be one."""
     header = files[0].header
     if not holds_image(header):
         return f"{_text(header, 'Modality') or 'its kind'} is no image"
-    if all(map(is_scout, files)):
-        return SCOUT
+    if "MOSAIC" in (header.get("ImageType") or ()):
+        return "a mosaic: each image holds many slices as tiles; convert it, for instance with dcm2niix"
+    return SCOUT if all(map(is_scout, files)) else ""
+
+
+def _no_image(files: list[File], places: list[Slice | None]) -> str:
+    """Why a series is none that could be segmented; empty where it is."""
+    header = files[0].header
+    if kind := _other_kind(files):
+        return kind
     known = [place for place in places if place is not None]
     if header.get("SOPClassUID") == SECONDARY_CAPTURE and header.get("Modality") not in PICTURES and not known:
         return "secondary capture without a place: a picture of a screen or of a result"  # converters write others

@@ -50,7 +50,8 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
             ``"i"``, ``"j"`` or ``"k"`` takes that one.
 
     Returns:
-        A plan with columns running R to L and rows A to P (or, where a slice shows another plane, towards L, P or I).
+        A plan with columns running R to L and rows A to P (or, where a slice shows another plane, towards L, P or I);
+        those of a photograph, or of another picture without a scale, run as they are stored.
 
     Raises:
         InputError: unknown ``axis``.
@@ -70,6 +71,9 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
     column, row = sorted((index for index in range(3) if index != slice_axis), key=lambda index: anatomical[index])
     # Towards L, P and I is against R, A and S; the order of the slices themselves stays that of the file.
     flips = tuple(bool(directions[anatomical[index], index] > 0) for index in (row, column))
+    if slice_axis == 2 and (volume.channels > 1 or not volume.has_scale):
+        # A picture is read upright as it is; where it lies may be turned, as a camera that was held sideways says.
+        column, row, flips = 0, 1, (False, False)
     if axis == "auto":
         warning = _acquisition_warning(volume, slice_axis, orientation)
     else:

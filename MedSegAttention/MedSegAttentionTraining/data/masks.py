@@ -81,6 +81,11 @@ def _check_known(path: Path, array: np.ndarray, known: set[int], exact: bool) ->
 def _grey(path: Path, mask: VolumeImage) -> np.ndarray:
     """The first channel of a mask whose channels are alike; an alpha channel does not count."""
     opaque = mask.without_alpha()
+    if opaque is not mask and np.ptp(mask.array[..., -1]):
+        raise InputError(
+            f"mask '{path}' is transparent in places; expected the classes as grey values, all of them opaque. Save it "
+            "without transparency."
+        )
     if opaque.channels == 1:
         return opaque.array.reshape(opaque.array.shape[:3])
     channels = opaque.array.astype(np.int64)
