@@ -16,6 +16,7 @@ from MedSegAttentionLib.data.result import VolumeResult
 
 from .application import Application, install, load_module
 from .fakes import FakeRunner, a_card
+from .widgets import forget_combo_boxes
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def a_module(monkeypatch: pytest.MonkeyPatch, an_application: Application) -> It
         an_application.settings[f"MedSegAttention/AcceptedLicences/{card.id}@{card.version}"] = "true"
     yield module
     sys.modules.update(library)  # a reload forgot them
+    forget_combo_boxes()
 
 
 def _choose(cards: list[Card], task: str, wanted: str | None) -> Card:

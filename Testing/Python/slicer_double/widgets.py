@@ -131,6 +131,14 @@ def _refresh_combo_boxes(scene: slicer.vtkMRMLScene, _event: str) -> None:
             combo_box._refresh()
 
 
+def forget_combo_boxes() -> None:
+    """Let all go of their scenes: those of earlier tests would list every node of every later one."""
+    for combo_box in list(_combo_boxes):
+        for scene, tag in combo_box.__dict__.pop("_observed", []):
+            scene.RemoveObserver(tag)
+    _combo_boxes.clear()
+
+
 def _is_listed(node: slicer.vtkMRMLNode, types: list[str], hidden_types: list[str], with_children: bool) -> bool:
     if node.GetClassName() in types:
         return True
