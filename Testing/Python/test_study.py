@@ -132,7 +132,7 @@ def test_all_takes_what_the_checkpoint_takes_and_tells_the_rest(study, run, tmp_
     assert uids(tmp_path / "out") == {"2", "3", "4", "5"}
     skipped = [line for line in out.splitlines() if line.startswith("skipped")]
     assert len(skipped) == 5
-    assert "skipped series 9 'CT': modality CT, 'prostate-klo-net' takes MR" in skipped
+    assert "skipped series 9 'CT' in C: modality CT, 'prostate-klo-net' takes MR" in skipped
     assert "4 of 4 segmented" in out
 
 
