@@ -31,14 +31,6 @@ def drawn_by_hand(scene, volume_node, a_result):
 
 
 @pytest.fixture
-def a_widget(a_volume_node, open_module):
-    widget = open_module()
-    widget.ui.taskComboBox.setCurrentIndex(3)
-    widget.ui.applyButton.click()
-    return widget
-
-
-@pytest.fixture
 def by_hand(a_widget, a_scene, a_volume_node, a_result):
     return drawn_by_hand(a_scene, a_volume_node, a_result)
 

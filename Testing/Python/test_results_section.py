@@ -22,15 +22,6 @@ from slicer_double.fakes import nodes_of
 pytest_plugins = ["slicer_double.fixtures"]
 
 
-@pytest.fixture
-def a_widget(a_volume_node, open_module):
-    """The open module after a run on the abdomen."""
-    widget = open_module()
-    widget.ui.taskComboBox.setCurrentIndex(3)
-    widget.ui.applyButton.click()
-    return widget
-
-
 EYE, NAME, SIZE, SLICES, QUALITY, MARK = range(6)
 
 

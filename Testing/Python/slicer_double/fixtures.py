@@ -76,3 +76,12 @@ def open_module(
         if not widget.panel._closed:
             widget.cleanup()
         widget.ui.inputVolumeSelector.setMRMLScene(None)
+
+
+@pytest.fixture
+def a_widget(a_volume_node: slicer.vtkMRMLScalarVolumeNode, open_module: Callable[[], Any]) -> Any:
+    """The open module after a run on the abdomen."""
+    widget = open_module()
+    widget.ui.taskComboBox.setCurrentIndex(3)
+    widget.ui.applyButton.click()
+    return widget
