@@ -17,7 +17,8 @@ from monai.utils import set_determinism
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.networks import build_network
 from MedSegAttentionTraining.ablations import running
-from MedSegAttentionTraining.ablations.definitions import ABLATIONS, Ablation, Row
+from MedSegAttentionTraining.ablations.comparison import Ablation, Row
+from MedSegAttentionTraining.ablations.definitions import ABLATIONS
 from MedSegAttentionTraining.ablations.peers import build
 from MedSegAttentionTraining.ablations.report import COLUMNS, page_text, read_runs, write_page
 from MedSegAttentionTraining.data.cases import DataFolder, read_folder

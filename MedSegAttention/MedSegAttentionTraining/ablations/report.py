@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from ..measuring.averaging import THIRDS
-from .definitions import Ablation, Row
+from .comparison import Ablation, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

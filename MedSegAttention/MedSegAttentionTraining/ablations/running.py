@@ -37,7 +37,7 @@ from ..measuring.evaluation import score_cases
 from ..measuring.metrics import mean_figures
 from ..measuring.reliability import batches, correlations, measure_case
 from ..measuring.timing import seconds_in_turn
-from .definitions import Ablation
+from .comparison import Ablation
 from .peers import build
 from .report import COLUMNS, finished_runs
 
