@@ -1,1 +1,4 @@
-"""Ablations of the four papers: what a comparison is (:mod:`.comparison`), which there are (:mod:`.definitions`), by which run, and what comes out."""
+"""Ablations of the four papers.
+
+What a comparison is (:mod:`.comparison`), which there are (:mod:`.definitions`), by which run, and what comes out.
+"""
