@@ -233,5 +233,6 @@ def test_a_mosaic_is_no_stack(tmp_path):
     for path in a_series(tmp_path / "series"):
         change(path, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"])
     (source,) = everything_in(tmp_path / "series")
-    assert "mosaic" in source.dicom.no_image
-    assert sources_in(tmp_path / "series") == []
+    assert "mosaic" in source.dicom.no_stack
+    with pytest.raises(InputError, match=r"in '.*series' is no volume: a mosaic"):
+        sources_in(tmp_path / "series")[0].read()

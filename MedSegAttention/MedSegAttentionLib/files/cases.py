@@ -82,9 +82,9 @@ def everything_in(path: Path) -> list[ImageSource]:
         return [ImageSource(path, stem_of(path))]
     top = path if path.is_dir() else path.parent
     series = find_series(path)
-    images = [one for one in series if not one.no_image]
+    images = [one for one in series if not (one.no_image or one.no_stack)]
     found = [ImageSource(child, stem_of(child)) for child in sorted(top.iterdir()) if is_image(child)]
-    if any(one.folder == top for one in images):
+    if any(one.folder == top and not one.no_image for one in series):
         found = []  # pictures that lie among the files of a series go with it
     shared = Counter(one.folder for one in images)
     found += [_source_of(one, top, shared[one.folder]) for one in series]
@@ -133,7 +133,7 @@ def _named(sources: Sequence[ImageSource]) -> list[ImageSource]:
 def _source_of(series: FoundSeries, top: Path, images: int) -> ImageSource:
     """A series as a source; ``images`` is how many series of its folder are some."""
     way = "_".join(series.folder.relative_to(top).parts) or stem_of(top)
-    if images + bool(series.no_image) <= 1:
+    if images + bool(series.no_image or series.no_stack) <= 1:
         return ImageSource(series.folder, way, dicom=series)
     stem = f"{way}_{series.key[-12:].strip('.')}"
     return ImageSource(series.folder, stem, stem, series)
