@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints.catalogue import possible_cards
+from ..data.case import readable_name
 from ..data.errors import InputError, UsageError
 from ..files.cases import ImageSource, everything_in, is_one_series, told_apart
 from ..files.dicomdir import is_directory
@@ -123,7 +124,8 @@ def _quoted(names: Sequence[str], most: int = 5) -> str:
 def _tell(verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.reason:
-            logger.info("skipped %s in %s: %s", verdict.series.title, verdict.series.folder.name, verdict.reason)
+            folder = readable_name(verdict.series.folder.name)
+            logger.info("skipped %s in %s: %s", verdict.series.title, folder, verdict.reason)
 
 
 def _best_of_each(verdicts: dict[ImageSource, Verdict]) -> list[ImageSource]:

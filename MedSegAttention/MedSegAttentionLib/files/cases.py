@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.case import file_names
+from ..data.case import file_names, readable_name
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import VolumeImage
 from .dicom import series_in, series_of_file
@@ -44,8 +44,8 @@ class ImageSource:
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
-        return self.title or self.path.name
+        """What the user calls it, see :func:`~..data.case.readable_name`."""
+        return readable_name(self.title or self.path.name)
 
     def read(self) -> VolumeImage:
         """Read it; raises ``InputError``."""
