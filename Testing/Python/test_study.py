@@ -354,6 +354,33 @@ def test_each_photograph_of_a_series_is_an_image(run, tmp_path):
     assert run(tmp_path / "study", "--series", "1.2.9.1", "--overwrite", checkpoint=checkpoint) == 0
 
 
+def test_photographs_of_a_folder_are_named_after_their_files(run, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "c", **PHOTOGRAPH)
+    for number, name in enumerate(("left arm.dcm", "back", "IM0003")):
+        picture = np.full((40, 50, 3), 20 + number, np.uint8)
+        picture[10:30, 20:40] = 240
+        a_photograph(tmp_path / "visit" / name, picture, SOPInstanceUID=f"1.2.826.0.1.9.{number}")
+    assert run(tmp_path / "visit", checkpoint=checkpoint) == 0
+    stems = {"visit_left arm", "visit_back", "visit_IM0003"}
+    assert {path.stem for path in (tmp_path / "out").glob("*.json")} == stems
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        assert {row["case"] for row in csv.DictReader(file)} == stems
+
+
+def test_photographs_whose_files_are_named_by_uids_are_named_by_their_numbers(tmp_path):
+    picture = np.full((20, 30, 3), 20, np.uint8)
+    for number in (7, 8, 9):
+        values = {"SOPInstanceUID": f"1.2.826.0.1.9.{number}", "InstanceNumber": number if number < 9 else None}
+        a_photograph(tmp_path / "visit" / f"1.2.826.0.1.9.{number}.dcm", picture, **values)
+    found = sources_in(tmp_path / "visit")
+    assert [source.stem for source in found] == [
+        "visit_826.0.1.9.9",
+        "visit_series-6_image-7",
+        "visit_series-6_image-8",
+    ]
+    assert [source.dicom.instance[-1] for source in found] == ["9", "7", "8"]
+
+
 def test_a_link_back_up_does_not_catch_the_search(study):
     (study / "A" / "up").symlink_to(study, target_is_directory=True)
     assert len(find_series(study)) == 9

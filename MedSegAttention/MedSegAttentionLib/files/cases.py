@@ -13,7 +13,7 @@ from pathlib import Path
 from ..data.case import file_names, readable_name
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import VolumeImage
-from .dicom import series_in, series_of_file
+from .dicom import series_in, series_of_file, suffix_of
 from .dicomdir import is_directory
 from .names import is_image, stem_of
 from .reading import read_found, read_volume
@@ -73,7 +73,8 @@ def everything_in(path: Path) -> list[ImageSource]:
     """The images of a folder and all DICOM series below it, those among them that are no images too.
 
     Images that differ in their suffix alone keep it in the stem. Series are named after their way down from ``path``;
-    several of one folder are told apart by the end of their UIDs, which does not change.
+    several of one folder are told apart by the end of their UIDs, which does not change; photographs by the names of
+    their files, or where these are UIDs by the numbers of series and image.
 
     Args:
         path: a folder, or a DICOMDIR; of another file it is that file alone.
@@ -135,8 +136,24 @@ def _source_of(series: FoundSeries, top: Path, images: int) -> ImageSource:
     way = "_".join(series.folder.relative_to(top).parts) or stem_of(top)
     if images + bool(series.no_image or series.no_stack) <= 1:
         return ImageSource(series.folder, way, dicom=series)
-    stem = f"{way}_{series.key[-12:].strip('.')}"
+    stem = f"{way}_{_photograph(series) or series.key[-12:].strip('.')}"
     return ImageSource(series.folder, stem, stem, series)
+
+
+def _photograph(series: FoundSeries) -> str:
+    """What tells a photograph of a folder from the others; empty for other series, and where nothing readable does."""
+    if not series.instance:
+        return ""
+    name = series.files[0].name
+    name = series.files[0].stem if suffix_of(series.files[0]) else name
+    if not UID.search(name):
+        return name
+    numbers = (("series", series.number), ("image", series.instance_number))
+    return (
+        ""
+        if series.instance_number is None
+        else "_".join(f"{what}-{number}" for what, number in numbers if number is not None)
+    )
 
 
 def is_one_series(path: Path, found: Sequence[ImageSource]) -> bool:

@@ -21,7 +21,7 @@ from .names import is_image
 
 PLANES = ("sagittal", "coronal", "axial")
 """Name of a plane by the patient axis its normal is closest to."""
-KEYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+KEYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber")
 PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 LOOKS = ("Modality", "SeriesDescription", "ProtocolName", "SequenceName", "BodyPartExamined", "ImageType")
 TIMES = ("EchoTime", "RepetitionTime", "DiffusionBValue")
@@ -54,6 +54,7 @@ class FoundSeries:
         diffusion: whether there is a b-value.
         channels: values of a voxel.
         instance: SOPInstanceUID of a photograph, each of which is an image of its own; else empty.
+        instance_number: InstanceNumber of its first image, or None.
         slices: number of images.
         plane: ``axial``, ``coronal`` or ``sagittal``; empty where images have no place, or lie in several planes.
         spacing: mm between columns, rows and slices, as far as it is known.
@@ -77,6 +78,7 @@ class FoundSeries:
     diffusion: bool = False
     channels: int = 1
     instance: str = field(default="", repr=False)
+    instance_number: int | None = None
     slices: int = 0
     plane: str = ""
     spacing: tuple[float, ...] = ()
@@ -201,7 +203,7 @@ def _described(files: list[File], study: int, faults: dict[Any, InputError]) -> 
         study=study,
         files=tuple(sorted(file.path for file in files)),
         folder=Path(os.path.commonpath([file.path.parent for file in files])),
-        number=int(number) if (number := _number(header, "SeriesNumber")) is not None else None,
+        number=_whole(header, "SeriesNumber"),
         modality=_text(header, "Modality"),
         description=_text(header, "SeriesDescription"),
         names=" ".join(_text(header, name) for name in ("SeriesDescription", "ProtocolName", "SequenceName")),
@@ -212,6 +214,7 @@ def _described(files: list[File], study: int, faults: dict[Any, InputError]) -> 
         diffusion=bool(_number(header, "DiffusionBValue")),
         channels=int(_number(header, "SamplesPerPixel") or 1),
         instance=str(header.get("SOPInstanceUID") or "") if _is_photograph(header) else "",
+        instance_number=_whole(header, "InstanceNumber"),
         slices=len(places),
         plane=plane,
         spacing=spacing,
@@ -263,6 +266,11 @@ def _plane_and_spacing(places: list[Slice]) -> tuple[str, tuple[float, ...]]:
 
 def _text(header: Any, name: str) -> str:
     return " ".join(str(header.get(name) or "").split())
+
+
+def _whole(header: Any, name: str) -> int | None:
+    number = _number(header, name)
+    return None if number is None else int(number)
 
 
 def _number(header: Any, name: str) -> float | None:
