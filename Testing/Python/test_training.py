@@ -325,7 +325,7 @@ def test_another_network_in_the_folder_of_a_run_is_refused(tmp_path, a_data_fold
     _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
     values = json.loads(a_config.read_text()) | {"network": {"name": "unet", "width": 8}}
     a_config.write_text(json.dumps(values))
-    with pytest.raises(InputError, match='network.name was "klo-net" and is "unet"'):
+    with pytest.raises(InputError, match=r'network\.name was "klo-net" and is "unet"'):
         _train(a_config, a_data_folder, tmp_path / "run")
     data = [read_folder(a_data_folder, "train", tmp_path / "splits.csv")]
     with pytest.raises(InputError, match=r"run' holds a run of another network than 'unet'"):
