@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from ..data.card import Card
+from ..checkpoints.catalogue import list_checkpoints
+from ..data.card import Card, default_checkpoints
 from ..data.errors import ContractWarning, InputError
 from ..data.volume import VolumeImage
 
@@ -27,18 +29,47 @@ def accept(volume: VolumeImage, card: Card, force: bool) -> tuple[VolumeImage, l
         ContractWarning: the file left something open (``doubts``), voxels are NaN, or modality or intensities lie
             outside the card's range, and not ``force``.
     """
+    accepted, doubts, misfits = _examined(volume, card)
+    if (doubts or misfits) and not force:
+        others = may_be_for(others_that_take(volume, card)) if misfits else ""
+        raise ContractWarning(
+            f"{' '.join([*doubts, *misfits])} The result may be meaningless. {others}Use another volume or checkpoint, "
+            "or run anyway (force)."
+        )
+    return accepted, [*accepted.notes, *doubts, *misfits]
+
+
+def _examined(volume: VolumeImage, card: Card) -> tuple[VolumeImage, list[str], list[str]]:
+    """As the network takes it; what the file leaves open; and what the checkpoint was not trained on."""
     volume, see_through = _match_channels(volume, card)
     volume, without_value = _filled(volume)
     volume = _in_bytes(volume, card)
-    checks = (_check_modality(volume, card), _check_intensity(volume, card))
-    found = (see_through, *volume.doubts, without_value, *checks)
-    warnings = [text for text in found if text]
-    if warnings and not force:
-        raise ContractWarning(
-            " ".join(warnings) + " The result may be meaningless. Use another volume or checkpoint, or run anyway "
-            "(force)."
-        )
-    return volume, [*volume.notes, *warnings]
+    doubts = (see_through, *volume.doubts, without_value)
+    misfits = (_check_modality(volume, card), _check_intensity(volume, card))
+    return volume, [text for text in doubts if text], [text for text in misfits if text]
+
+
+def others_that_take(volume: VolumeImage, card: Card) -> list[Card]:
+    """Cards of other tasks or modalities that fit channels, modality and intensities of an image.
+
+    Of each task and modality the one that is taken when none is named. A volume of one value fits none.
+    """
+    cards = list_checkpoints()
+    rivals = [one for task in dict.fromkeys(one.task for one in cards) for one in default_checkpoints(cards, task)]
+    return [one for one in rivals if (one.task, one.modality) != (card.task, card.modality) and _fits(volume, one)]
+
+
+def _fits(volume: VolumeImage, card: Card) -> bool:
+    try:
+        return not _examined(volume, card)[2]
+    except InputError:
+        return False
+
+
+def may_be_for(cards: Sequence[Card]) -> str:
+    """A sentence and a space after it about which checkpoints take an image; nothing without any."""
+    named = ", ".join(f"'{one.id}' ({one.title})" for one in cards)
+    return f"By channels, modality and intensities it may be one for {named}. " if cards else ""
 
 
 def _match_channels(volume: VolumeImage, card: Card) -> tuple[VolumeImage, str | None]:
