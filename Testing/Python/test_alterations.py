@@ -55,8 +55,19 @@ def test_numbers_of_ct_and_colours_keep_their_meaning():
     np.testing.assert_array_equal(HARMLESS["16 bits"](ct).volume.array, ct.array)
     picture = VolumeImage(np.full((1, 20, 30, 3), 200, np.uint8), np.eye(4), "photo", has_scale=False)
     assert HARMLESS["air cropped"](picture) is None
+    assert HARMLESS["stored from the other end"](picture) is None
     assert HARMLESS["16 bits"](picture).volume.array.max() == 200 * 257
     assert HARMLESS["intensity rescaled"](picture).volume.array.max() == pytest.approx(200 / 255)
+
+
+def test_agreement_is_over_all_classes_together_and_counts_the_class():
+    first = np.zeros((2, 10, 10), np.uint8)
+    first[:, :5] = 1
+    second = first.copy()
+    second[0, 0, 0] = 2
+    assert dice_between(first, first) == dice_between(first * 0, first * 0) == 1
+    assert dice_between(first, second) == pytest.approx(99 / 100)
+    assert dice_between(first, first * 0) == 0
 
 
 def test_nonsense_keeps_shape_type_and_values():

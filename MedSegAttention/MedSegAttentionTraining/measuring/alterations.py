@@ -94,8 +94,10 @@ def resampled(volume: VolumeImage) -> Altered:
     return Altered(_moved(volume, matrix, kept), lambda labels: labels[:, rows[:, None], columns])
 
 
-def turned(volume: VolumeImage) -> Altered:
-    """The same image with rows, columns and slices stored from the other end."""
+def turned(volume: VolumeImage) -> Altered | None:
+    """Rows, columns and slices stored from the other end; None for pictures, which are read as they are stored."""
+    if not volume.has_scale:
+        return None
     matrix = np.diag([-1.0, -1.0, -1.0, 1.0])
     matrix[:3, 3] = np.array(volume.size) - 1
     return Altered(_moved(volume, matrix, volume.array[::-1, ::-1, ::-1]), lambda labels: labels[::-1, ::-1, ::-1])

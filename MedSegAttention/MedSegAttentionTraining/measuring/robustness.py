@@ -51,8 +51,8 @@ def measure_robustness(
         device: see :class:`~MedSegAttentionLib.inference.settings.RunSettings`.
 
     Returns:
-        JSON-ready: ``harmless``: alteration -> Dice between the result and that of the image as it is, one a case (the
-        mean over the classes that either finds), None where it cannot be done. ``nonsense``: alteration or folder ->
+        JSON-ready: ``harmless``: alteration -> Dice between the result and that of the image as it is, one a case, see
+        :func:`dice_between`; None where it cannot be done. ``nonsense``: alteration or folder ->
         how many images met which of :data:`WAYS`.
     """
     found = read_folder(folder, split, splits).cases
@@ -80,7 +80,8 @@ def measure_robustness(
         for other in others:
             sources = sources_in(Path(other))
             chosen = [_middle(sources[place].read(), slices) for place in _spread(len(sources), cases)]
-            report["nonsense"][Path(other).name] = _counted([_way(one, checkpoint, settings) for one in chosen])
+            name = Path(other).parent.name if Path(other).name == "images" else Path(other).name
+            report["nonsense"][name] = _counted([_way(one, checkpoint, settings) for one in chosen])
     return report
 
 
@@ -107,10 +108,12 @@ def _agreement(
 
 
 def dice_between(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean over the classes that either has; 1 where neither has any."""
-    values = np.union1d(np.unique(first), np.unique(second))
-    pairs = [(first == value, second == value) for value in values if value]
-    return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs])) if pairs else 1.0
+    """Of two label maps, over all classes together: a voxel agrees where both say the same class; 1 without any.
+
+    The mean over classes would say more of one that has two voxels in the few slices than of the liver.
+    """
+    found = int((first > 0).sum() + (second > 0).sum())
+    return float(2 * ((first == second) & (first > 0)).sum() / found) if found else 1.0
 
 
 def _way(image: VolumeImage, checkpoint: Path, settings: RunSettings, plain: VolumeResult | None = None) -> str:
