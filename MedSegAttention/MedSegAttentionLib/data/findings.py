@@ -10,6 +10,8 @@ LEAST_SHARE = 0.05
 """Share of the pixels of a segment's largest cross-section along an axis that must lie at an end for it to be cut."""
 LOWER_BOUND = "is a lower bound."
 """How the sentence about a cut organ ends."""
+OUTLINE_CUT = "its outline is cut there."
+"""How it ends in a film."""
 ENDS = (("the first slice", "the last slice"), ("the top edge", "the bottom edge"), ("the left edge", "the right edge"))
 
 
@@ -36,7 +38,7 @@ def border_findings(
             continue
         ends = [name for axis in range(0 if has_scale else 1, 3) for name in _cut_ends(mask, axis)]
         if ends and len(labels) > 1 and not has_scale:
-            found[label.name] = [f"reaches {_joined(ends)} of the pictures: its outline is cut there."]
+            found[label.name] = [f"reaches {_joined(ends)} of the pictures: {OUTLINE_CUT}"]
         elif ends:
             what = "area" if len(labels) == 1 else "volume"
             found[label.name] = [f"reaches {_joined(ends)} of the image: its {what} {LOWER_BOUND}"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
 from MedSegAttentionLib.data.errors import ContractWarning, InputError
+from MedSegAttentionLib.data.findings import LOWER_BOUND, OUTLINE_CUT
 from MedSegAttentionLib.data.result import VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.cases import sources_in
@@ -117,16 +118,20 @@ def dice_between(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _way(image: VolumeImage, checkpoint: Path, settings: RunSettings, plain: VolumeResult | None = None) -> str:
-    """Which of :data:`WAYS`; a sentence counts where that of the image as it is lacks it."""
+    """Which of :data:`WAYS`; a sentence counts where the image as it is does not get it."""
     try:
         result = run(image, checkpoint=checkpoint, settings=settings)
     except ContractWarning:
         return "stopped"
     except InputError:
         return "refused"
-    said = {(item["name"], text) for item in result.found() for text in item["findings"]}
-    before = {(item["name"], text) for item in plain.found() for text in item["findings"]} if plain else set()
-    return "said at a segment" if said - before else "not noticed"
+    return "said at a segment" if _said(result) - (_said(plain) if plain else set()) else "not noticed"
+
+
+def _said(result: VolumeResult) -> set[tuple[str, str]]:
+    """Sentences about segments, but those about the border: the slices were cut out here."""
+    texts = ((item["name"], text) for item in result.found() for text in item["findings"])
+    return {(name, text) for name, text in texts if not text.endswith((LOWER_BOUND, OUTLINE_CUT))}
 
 
 def _counted(ways: Sequence[str]) -> dict[str, int]:
