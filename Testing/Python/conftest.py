@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
+from PIL import ImageDraw
 
 from MedSegAttentionLib.data.card import AttentionMap
 from MedSegAttentionLib.data.labels import Code, Label
@@ -123,3 +124,15 @@ def a_partial_result(a_result: VolumeResult) -> VolumeResult:
 def a_real_ct() -> Path:
     """The chest and upper abdomen CT of the slicerio wheel."""
     return Path(str(importlib.resources.files("slicerio") / "data" / "CTChest4.nrrd"))
+
+
+@pytest.fixture
+def texts(monkeypatch) -> list[str]:
+    """Everything that is written on the page."""
+    found, write = [], ImageDraw.ImageDraw.text
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw,
+        "text",
+        lambda self, place, text, *rest, **keywords: (found.append(text), write(self, place, text, *rest, **keywords)),
+    )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import slicer
 
 from conftest import a_result_on, an_image
-from MedSegAttentionLib.data.card import AttentionMap
+from MedSegAttentionLib.data.card import AttentionMap, probability_map
 from MedSegAttentionLib.data.result import AttentionVolume
+from MedSegAttentionLib.output.exports import export_segmentation
 from MedSegAttentionLib.output.pictures import slice_picture
+from MedSegAttentionLib.output.report import write_report
 from MedSegAttentionLib.scene import overlay_display
 from MedSegAttentionLib.scene.overlays import overlay_opacity, shown_overlay, slice_views, write_attention
 from MedSegAttentionLib.scene.volumes import add_volume
@@ -82,6 +85,34 @@ def test_the_threshold_steps_through_the_range_of_each_map(a_widget, a_scene):
         node.SetAttribute("MedSegAttention.Range", f"0.0 {largest}")
         assert (slider.maximum, slider.singleStep) == (largest, pytest.approx(largest / 100))
         assert slider.decimals == (2 if largest == 1 else 4)
+
+
+def test_the_threshold_chosen_for_a_probability_is_in_record_and_report(
+    a_runner, a_volume_node, open_module, a_scene, tmp_path, texts
+):
+    tau = a_runner.result.attention["tau_stage4"]
+    liver = AttentionVolume(probability_map(a_runner.result.classes[0]), tau.array, tau.ijk_to_ras)
+    a_runner.result = replace(a_runner.result, attention={liver.map.name: liver, "tau_stage4": tau})
+    widget = open_module()
+    widget.ui.taskComboBox.setCurrentIndex(3)
+    widget.ui.applyButton.click()
+    (segmentation,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+
+    def recorded() -> dict:
+        export_segmentation(segmentation, tmp_path / "x.nii.gz")
+        return json.loads((tmp_path / "x.json").read_text())["probability_thresholds"]
+
+    assert recorded() == {}
+    write_report(segmentation, tmp_path / "r.png")
+    assert "Probability shown" not in "".join(texts)
+    widget.ui.thresholdSlider.value = 0.35
+    assert recorded() == {"probability_liver": 0.35}
+    write_report(segmentation, tmp_path / "r.png")
+    assert "Probability shown: liver from 0.35" in texts
+    entry = entries(widget.ui.attentionMapComboBox).index("case 1 tau, stage 4")
+    widget.ui.attentionMapComboBox.setCurrentIndex(entry)
+    widget.ui.thresholdSlider.value = 0.5  # of another kind of map
+    assert recorded() == {"probability_liver": 0.35}
 
 
 def test_another_map_takes_the_place_of_the_first_with_its_opacity(a_widget, a_scene):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from command_tools import a_series, bright, names, one_line
+from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.output import case_files
 from small_checkpoint import threshold_network, write_checkpoint
 
@@ -68,6 +71,47 @@ def test_a_batch_with_one_bad_file_finishes_the_others_and_fails(segment, tmp_pa
     assert "2 of 3" in out
     assert statuses(tmp_path / "out") == ["segmented", "failed", "segmented"]
     assert "could not be read" in table(tmp_path / "out")[1]["error"]
+
+
+def test_a_single_run_that_is_forced_replaces_the_failed_row_of_its_case(segment, two_images, tmp_path):
+    sitk.WriteImage(bright() * 0 + 7, str(two_images / "b.nrrd"))
+    assert segment(two_images) == 1
+    assert statuses(tmp_path / "out") == ["segmented", "failed"]
+    assert segment(two_images / "b.nrrd", "--force") == 0
+    rows = table(tmp_path / "out")
+    assert [(row["case"], row["status"], row["error"]) for row in rows] == [
+        ("a.nrrd", "segmented", ""),
+        ("b.nrrd", "segmented", ""),
+    ]
+    assert "the same value, 7, everywhere" in rows[1]["warnings"]
+
+
+def test_a_single_run_leaves_the_tables_of_others_alone_and_makes_none(segment, a_case, tmp_path, capfd):
+    assert segment(a_case) == 0
+    assert "summary.csv" not in names(tmp_path / "out")
+    (tmp_path / "out" / "summary.csv").write_text("my,own\n1,2\n")
+    assert segment(a_case, "--overwrite") == 0
+    assert (tmp_path / "out" / "summary.csv").read_text() == "my,own\n1,2\n"
+    assert capfd.readouterr().err == ""
+
+
+def test_names_that_are_no_text_have_one_row_each_and_one_line(segment, tmp_path, capfd):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    odd = {b"caf\xe9.nrrd": r"caf\udce9.nrrd", b"two\nlines.nrrd": r"two\nlines.nrrd"}
+    sitk.WriteImage(bright(), str(tmp_path / "one.nrrd"))
+    for name in odd:
+        shutil.copy(tmp_path / "one.nrrd", folder / os.fsdecode(name))
+    for _ in range(2):
+        assert segment(folder) == 1
+        assert sorted(row["case"] for row in table(tmp_path / "out")) == sorted(odd.values())
+        out, err = capfd.readouterr()
+        assert r"case 2 of 2: two\nlines.nrrd" in out.splitlines()
+        one_line(err, r"caf\udce9.nrrd", "no UTF-8")
+    record = json.loads((tmp_path / "out" / "two_lines.json").read_text())
+    (tmp_path / "out" / "two_lines.json").write_text(json.dumps(record | {"case": "two\nlines.nrrd"}))  # as before
+    assert main(["summary", str(tmp_path / "out")]) == 0
+    assert sorted(row["case"] for row in table(tmp_path / "out")) == sorted(odd.values())
 
 
 def test_two_images_of_one_name_do_not_overwrite_each_other(segment, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -11,8 +12,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
+from dicom_studies import a_photograph
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.files.reading import read_volume
@@ -35,6 +38,7 @@ SAVED = {
     "raw.tif": {},
     "pages.tif": {"save_all": True, "append_images": [Image.fromarray(PICTURE)] * 2},
     "progressive.jpg": {"progressive": True},
+    "a.mpo.jpg": {"format": "MPO", "save_all": True, "append_images": [Image.fromarray(PICTURE[::2, ::2])]},
 }
 """Names of pictures that are saved in a way of their own."""
 
@@ -91,6 +95,105 @@ def test_a_file_cut_short_is_refused(name, share, tmp_path, capfd):
     content = cut.read_bytes()
     cut.write_bytes(content[: int(share * len(content))])
     refused(path, "is cut short", capfd)
+
+
+JPEGS = [(name, share) for name in ("a.jpg", "progressive.jpg") for share in (0.3, 0.5, 0.7, 0.98)]
+JPEGS += [("a.mpo.jpg", 0.3), ("a.mpo.jpg", 0.5)]  # what follows is a small copy of the picture
+
+
+def closed_again(content: bytes, share: float) -> bytes:
+    """The first part of a JPEG with an end marker, as programs leave it that repair files."""
+    return content[: int(share * len(content))] + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(("name", "share"), JPEGS)
+def test_a_cut_picture_that_is_closed_again_is_refused(name, share, tmp_path, capfd):
+    path = write(tmp_path / name)
+    read_volume(path)
+    path.write_bytes(closed_again(path.read_bytes(), share))
+    refused(path, "is cut short or damaged", capfd)
+
+
+@pytest.mark.parametrize(
+    "options", [{"quality": 95}, {"subsampling": 0}, {"optimize": True}, {"restart_marker_rows": 1}]
+)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_whole_jpegs_of_every_make_are_read(mode, options, tmp_path):
+    pictures = (PICTURE, np.zeros_like(PICTURE), np.full_like(PICTURE, 255))
+    for number, pixels in enumerate(pictures):
+        path = tmp_path / f"{number}.jpg"
+        Image.fromarray(pixels).convert(mode).save(path, **options)
+        path.write_bytes(path.read_bytes() + b"what a phone writes behind the picture")
+        assert read_volume(path).array.shape[1:3] == PICTURE.shape[:2]
+
+
+def a_png_with_fewer_rows(path: Path, share: float) -> None:
+    """Each of its checksums is right."""
+    rows = b"".join(b"\0" + row.tobytes() for row in PICTURE)
+    content = path.read_bytes()
+    begin, end = content.index(b"IDAT") - 4, content.index(b"IEND") - 4
+    data = b"IDAT" + zlib.compress(rows[: int(share * len(rows))])
+    chunk = (len(data) - 4).to_bytes(4, "big") + data + zlib.crc32(data).to_bytes(4, "big")
+    path.write_bytes(content[:begin] + chunk + content[end:])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.98])
+def test_a_png_that_lacks_rows_is_refused_though_its_checksums_are_right(share, tmp_path, capfd):
+    path = write(tmp_path / "a.png")
+    a_png_with_fewer_rows(path, 1.0)
+    np.testing.assert_array_equal(read_volume(path).array[0], PICTURE)
+    a_png_with_fewer_rows(path, share)
+    refused(path, "is cut short or damaged", capfd)
+
+
+def test_a_mask_that_is_cut_and_closed_again_is_refused_too(tmp_path):
+    from MedSegAttentionTraining.data.cases import read_case, read_folder
+
+    for sub in ("images", "masks"):
+        (tmp_path / "data" / sub).mkdir(parents=True)
+        Image.fromarray(np.where(PICTURE > 128, 255, 0).astype(np.uint8)).convert("L").save(
+            tmp_path / "data" / sub / "a.jpg"
+        )
+    (tmp_path / "data" / "dataset.json").write_text('{"labels": {"polyp": 255}}')
+    mask = tmp_path / "data" / "masks" / "a.jpg"
+    mask.write_bytes(closed_again(mask.read_bytes(), 0.6))
+    data = read_folder(tmp_path / "data")
+    with pytest.raises(InputError, match=r"masks/a.jpg' is cut short or damaged \(its data end"):
+        read_case(data, data.cases[0], ["polyp"])
+
+
+@pytest.mark.parametrize("share", [None, 0.6])
+def test_a_jpeg_in_a_dicom_file_is_whole_or_refused(share, tmp_path):
+    content = write(tmp_path / "a.jpg").read_bytes()
+    path = a_photograph(tmp_path / "photo.dcm", PICTURE)
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID, header.PhotometricInterpretation = JPEGBaseline8Bit, "YBR_FULL_422"
+    header.PixelData = encapsulate([content if share is None else closed_again(content, share)])
+    header["PixelData"].is_undefined_length = True
+    header.save_as(path)
+    if share is None:
+        assert read_volume(path).array.shape == (1, *PICTURE.shape)
+        return
+    with pytest.raises(InputError, match=r"photo.dcm' is cut short or damaged \(frame 1: its data end"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.jpg", "a.tif", "a.dcm"])
+def test_an_empty_file_is_said_to_be_empty(name, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name}' is empty: it has 0 bytes. Copy or download it again"):
+        read_volume(tmp_path / name)
+
+
+def test_an_empty_file_among_slices_and_an_empty_file_of_voxels_are_named(tmp_path):
+    files = a_series(tmp_path / "series")
+    files[2].write_bytes(b"")
+    with pytest.raises(InputError, match=r"2.dcm' is empty: it has 0 bytes"):
+        read_volume(tmp_path / "series")
+    path = write(tmp_path / "a.hdr")
+    with_voxels(path).write_bytes(b"")
+    with pytest.raises(InputError, match=r"a.img' is empty: it has 0 bytes"):
+        read_volume(path)
 
 
 def refused(path: Path, told: str, capfd: pytest.CaptureFixture) -> None:

@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import load, save
 
 from MedSegAttentionLib.__main__ import main
-from MedSegAttentionLib.checkpoints.catalogue import WEIGHTS_FILE
+from MedSegAttentionLib.checkpoints.card_file import read_card
+from MedSegAttentionLib.checkpoints.catalogue import SHIPPED, WEIGHTS_FILE, list_checkpoints
 from MedSegAttentionLib.checkpoints.loading import load_checkpoint
 from MedSegAttentionLib.checkpoints.weights import FAMILIAR_FILE
 from MedSegAttentionLib.data.errors import CheckpointError, ContractWarning
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.inference.acceptance import accept
 from MedSegAttentionLib.inference.familiarity import distance
 from MedSegAttentionLib.inference.prediction import Predictor
 from MedSegAttentionLib.inference.settings import RunSettings
@@ -89,6 +91,54 @@ def test_others_stop_with_the_reason_and_force_runs_them(what, a_folder):
     result = run(other_kind(what), checkpoint=a_folder, settings=FORCED)
     assert [text for text in result.provenance["warnings"] if "looks unlike" in text]
     assert result.provenance["distance"] > load_checkpoint(a_folder).card.familiar["threshold"]
+
+
+@pytest.fixture
+def installed(a_folder, tmp_path, monkeypatch):
+    """The checkpoint that knows such scans, as one of another task, among those that the user added."""
+    shutil.copytree(a_folder, tmp_path / "own" / "discs-klo-lite")
+    values = json.loads((a_folder / "configs" / "metadata.json").read_text())["medsegattention"]
+    values |= {"id": "discs-klo-lite", "task": "discs", "title": "Discs in scans"}
+    write_card(tmp_path / "own" / "discs-klo-lite", values)
+    monkeypatch.setenv("MEDSEGATTENTION_CHECKPOINTS", str(tmp_path / "own"))
+
+
+def test_the_nearest_known_kind_is_named_where_another_checkpoint_knows_it(a_folder, installed, tmp_path):
+    folder = tmp_path / "stranger"
+    shutil.copytree(a_folder, folder)
+    tensors = load((folder / FAMILIAR_FILE).read_bytes())
+    (folder / FAMILIAR_FILE).write_bytes(save(tensors | {"mean": tensors["mean"] + 40 * tensors["spread"]}))
+    values = json.loads((folder / "configs" / "metadata.json").read_text())["medsegattention"]
+    sha256 = hashlib.sha256((folder / FAMILIAR_FILE).read_bytes()).hexdigest()
+    write_card(folder, values | {"familiar": values["familiar"] | {"sha256": sha256}})
+    with pytest.raises(ContractWarning, match=r"unlike.* It looks more like the images of 'discs-klo-lite' \(Discs in"):
+        run(a_scan(31), checkpoint=folder, settings=CPU)
+    with pytest.raises(ContractWarning, match="unlike") as caught:
+        run(other_kind("noise"), checkpoint=folder, settings=CPU)
+    assert "looks more like" not in str(caught.value)  # of no kind that is known
+    assert "discs-klo-lite" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("card", "modality", "array", "named"),
+    [
+        ("prostate-knn-unet", "CT", np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-net"]),
+        ("prostate-knn-unet", None, np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-net"]),
+        ("abdomen-ct-klo-net", "MR", np.linspace(0, 900, 4000), ["abdomen-mr-klo-net", "prostate-knn-unet"]),
+        ("polyp-klo-lite", "DMS", np.linspace(0, 255, 12000), ["skin-knn-unet"]),
+        ("skin-knn-unet", "ES", np.linspace(0, 255, 12000), ["polyp-klo-lite"]),
+        ("prostate-knn-unet", "PT", np.linspace(0, 900, 4000), []),
+    ],
+)
+def test_another_modality_or_range_names_the_checkpoints_that_take_it(card, modality, array, named):
+    shape = (2, 40, 50) if array.size == 4000 else (2, 40, 50, 3)
+    volume = VolumeImage(array.reshape(shape).astype(np.float32), np.diag([-1.0, -1.0, 3.0, 1.0]), "other", modality)
+    with pytest.raises(ContractWarning, match=r"\(force\)") as caught:
+        accept(volume, read_card(SHIPPED / card), force=False)
+    told = str(caught.value)
+    assert ("it may be one for" in told) == bool(named)
+    assert {one.id for one in list_checkpoints() if f"'{one.id}' (" in told} == set(named)
+    assert "may be one for" not in " ".join(accept(volume, read_card(SHIPPED / card), force=True)[1])
 
 
 def test_the_command_line_stops_and_leaves_nothing(a_folder, tmp_path, capsys):

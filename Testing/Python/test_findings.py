@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from command_tools import PHOTOGRAPH
+from dicom_studies import a_photograph, change
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.findings import border_findings
 from MedSegAttentionLib.data.labels import Code, Label
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner.in_process import run
 from small_checkpoint import write_checkpoint
@@ -55,6 +58,25 @@ def test_a_picture_has_an_area_and_no_first_slice():
     labels = a_block((0, 3, 0), (1, 17, 10))[:1]
     found = border_findings(labels, (slice(0, 1), slice(0, 20), slice(0, 30)), LIVER)
     assert found["liver"] == ["reaches the left edge of the image: its area is a lower bound."]
+
+
+def test_frames_of_a_film_have_no_volume_and_no_first_slice():
+    labels = a_block((0, 3, 0), (10, 17, 10))
+    found = border_findings(labels, WHOLE, LIVER, has_scale=False)
+    assert found["liver"] == ["reaches the left edge of the pictures: its outline is cut there."]
+    assert border_findings(a_block((0, 3, 3), (10, 17, 10)), WHOLE, LIVER, has_scale=False) == {}
+
+
+def test_a_film_from_dicom_says_that_an_outline_is_cut(tmp_path):
+    folder = write_checkpoint(tmp_path / "checkpoint", **PHOTOGRAPH)
+    frames = np.full((4, 40, 50, 3), 10, np.uint8)
+    frames[:, 10:30, :20] = 250
+    path = a_photograph(tmp_path / "film.dcm", frames[0])
+    change(path, NumberOfFrames=4, PixelData=frames.tobytes())
+    result = run(read_volume(path), checkpoint=folder, settings=RunSettings(device="cpu"))
+    assert result.labels.sum() == 4 * 20 * 20
+    assert result.found()[0]["ml"] is None
+    assert result.found()[0]["findings"] == ["reaches the left edge of the pictures: its outline is cut there."]
 
 
 def test_the_result_the_record_and_the_table_tell_it(tmp_path):

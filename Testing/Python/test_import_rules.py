@@ -66,7 +66,7 @@ LIBRARY = {"MedSegAttentionLib"}
 TRAINING_ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "data": (set(), TORCH | LIBRARY | {"SimpleITK", "PIL", "tqdm"}),
     "fitting": ({"data"}, TORCH | LIBRARY | {"safetensors", "matplotlib", "tqdm"}),
-    "measuring": ({"data", "fitting"}, TORCH | LIBRARY | {"scipy", "safetensors"}),
+    "measuring": ({"data", "fitting"}, TORCH | LIBRARY | {"scipy", "safetensors", "SimpleITK", "isal"}),
     "publishing": (
         {"data", "fitting", "measuring"},
         TORCH | LIBRARY | {"safetensors", "matplotlib", "onnx", "onnxruntime"},

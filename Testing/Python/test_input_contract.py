@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from MedSegAttentionLib.data.errors import ContractWarning, InputError
 from MedSegAttentionLib.data.result import VolumeResult
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.files.reading import read_volume
 from MedSegAttentionLib.inference.engine import SegmentationRun
 from MedSegAttentionLib.inference.postprocessing import postprocess
 from MedSegAttentionLib.inference.settings import RunSettings
@@ -101,6 +103,42 @@ def test_colours_of_any_number_type_are_the_same_picture(kind, factor, told, tmp
     np.testing.assert_array_equal(result.labels, square() > 0.5)
     notes = result.provenance["warnings"]
     assert notes == [] if told is None else (told in notes[0] and len(notes) == 1)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_colours_of_fewer_bits_than_their_type_stop_and_are_right_when_forced(kind, bits, tmp_path):
+    array = np.repeat(square(0, 2**bits - 1)[..., None], 3, axis=-1).astype(kind)
+    expects = {"minimum": [0, 120], "maximum": [60, 255]}
+    told = (
+        rf"type {np.dtype(kind)} up to {2**bits - 1}.*{2**bits - 1} if it is a picture of {bits} bits.*8 bits a channel"
+    )
+    with pytest.raises(ContractWarning, match=told):
+        segment(a_volume(array), tmp_path, **PHOTOGRAPH, expects=expects)
+    result = segment(a_volume(array), tmp_path, force=True, **PHOTOGRAPH, expects=expects)
+    np.testing.assert_array_equal(result.labels, square() > 0.5)
+    assert len(result.provenance["warnings"]) == 1
+
+
+def test_a_deep_colour_png_is_read_with_all_its_bits(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 4096, (20, 24, 3)).astype(np.uint16)
+    sitk.WriteImage(sitk.GetImageFromArray(colours, isVector=True), str(tmp_path / "deep.png"))
+    np.testing.assert_array_equal(read_volume(tmp_path / "deep.png").array[0], colours)
+    content = (tmp_path / "deep.png").read_bytes()
+    (tmp_path / "deep.png").write_bytes(content[:-200])
+    with pytest.raises(InputError, match=r"deep.png' is cut short or damaged"):
+        read_volume(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize(("channels", "takes"), [(2, 1), (4, 3)])
+def test_a_picture_that_is_transparent_everywhere_stops(channels, takes, tmp_path):
+    array = np.repeat(square()[..., None], channels, axis=-1)
+    array[..., -1] = 0
+    with pytest.raises(ContractWarning, match=r"is transparent everywhere.*Save it without transparency"):
+        segment(a_volume(array), tmp_path, in_channels=takes)
+    result = segment(a_volume(array), tmp_path, in_channels=takes, force=True)
+    np.testing.assert_array_equal(result.labels, square() > 0.5)
+    assert "transparent everywhere" in result.provenance["warnings"][0]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from conftest import DIRECTIONS, an_image, geometry
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.files.cases import sources_in
 from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
+from MedSegAttentionTraining.measuring.reading import FILES, reading_table
 from sitk_tools import ras_of, to_sitk, write_series
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
@@ -241,3 +242,15 @@ def test_a_name_that_is_no_utf_8_is_told_and_ends_nothing(tmp_path):
 @pytest.mark.parametrize(("name", "stem"), [("a\nb.nii.gz", "a_b"), ("Müller Łódź 日本.png", "Müller Łódź 日本")])
 def test_stems_are_names_that_other_programs_can_write(name, stem, tmp_path):
     assert stem_of(tmp_path / name) == stem
+
+
+def test_the_benchmark_of_reading_times_every_format_and_its_checks():
+    lines = reading_table(slices=3, side=16, rounds=1).splitlines()
+    rows = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[4:])}
+    assert set(rows) == set(FILES.values())
+    assert all(cells[3].strip().endswith(" s") for cells in rows.values())
+    assert {name for name, cells in rows.items() if cells[6].strip().endswith("%")} == {
+        "NIfTI",
+        "NIfTI, compressed",
+        "DICOM series",
+    }

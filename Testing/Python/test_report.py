@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from conftest import a_result_on, an_image, some_labels
 from MedSegAttentionLib.data.errors import InputError
@@ -15,18 +15,6 @@ from MedSegAttentionLib.output.report import overlay_of, write_report
 from MedSegAttentionLib.scene.volumes import add_volume
 from MedSegAttentionLib.scene.writing import write_result
 from scene_tools import snapshot
-
-
-@pytest.fixture
-def texts(monkeypatch) -> list[str]:
-    """Everything that is written on the page."""
-    found, write = [], ImageDraw.ImageDraw.text
-    monkeypatch.setattr(
-        ImageDraw.ImageDraw,
-        "text",
-        lambda self, place, text, *rest, **keywords: (found.append(text), write(self, place, text, *rest, **keywords)),
-    )
-    return found
 
 
 def test_the_page_shows_pictures_volumes_and_origin(a_scene, a_volume_node, a_result, texts, tmp_path):

@@ -61,10 +61,13 @@ def a_data_folder(tmp_path) -> Path:
     return write_data(tmp_path / "made" / "spine", ABOUT)
 
 
-def train(config: Path, folders: list[Path], output: Path, max_steps: int | None = None, **changes) -> dict:
+def train(
+    config: Path, folders: list[Path], output: Path, max_steps: int | None = None, anyway: bool = False, **changes
+) -> dict:
     """Train, in this process, and give the record."""
     data = [read_folder(folder) for folder in folders]
-    Trainer(replace(read_config(config), **changes), data, output, Options(max_steps=max_steps)).run()
+    options = Options(max_steps=max_steps, go_on_anyway=anyway)
+    Trainer(replace(read_config(config), **changes), data, output, options).run()
     return json.loads((output / "run.json").read_text())
 
 
@@ -298,7 +301,7 @@ def test_a_run_that_goes_on_with_other_data_names_both(tmp_path, a_config, a_sou
     assert [(part["first_epoch"], part["last_epoch"]) for part in again["parts"]] == [(1, 2)]
     assert again["started"] == first["started"]
     necks = write_data(tmp_path / "other" / "necks")
-    last = train(a_config, [necks], tmp_path / "run")
+    last = train(a_config, [necks], tmp_path / "run", anyway=True)
     assert [(part["first_epoch"], part["last_epoch"]) for part in last["parts"]] == [(1, 2), (3, 3)]
     last |= {"chosen_epoch": 3}
     (tmp_path / "run" / "run.json").write_text(json.dumps(last))

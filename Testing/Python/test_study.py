@@ -266,7 +266,58 @@ def test_several_times_at_each_place_are_told_before_anything_is_read(tmp_path, 
         for path in mr(tmp_path / "study" / str(moment), 3, **T2):
             change(path, SOPInstanceUID=f"{pydicom.dcmread(path).SOPInstanceUID}.{moment}")
     (series,) = find_series(tmp_path / "study")
-    assert series.no_image == "30 images at 10 places: several times or weightings"
+    assert series.no_stack == "30 images at 10 places: several times or weightings"
+
+
+def add_times(folder: Path, number: int, **values) -> None:
+    """A series of three images at each place."""
+    for moment in range(3):
+        for path in mr(folder / str(moment), number, **values):
+            change(path, SOPInstanceUID=f"{pydicom.dcmread(path).SOPInstanceUID}.{moment}")
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_a_series_of_several_times_beside_good_ones_is_a_failed_case(options, study, run, tmp_path, capfd):
+    add_times(study / "D", 10, SeriesDescription="t2 dynamic")
+    shutil.rmtree(study / "C")
+    assert run(study, *options) == 1
+    out, err = capfd.readouterr()
+    assert "series 10 't2 dynamic'" in err
+    assert "30 images at 10 places: several times or weightings" in err
+    assert "skipped series 10" not in out
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert {row["status"] for name, row in rows.items() if name != "D"} == {"segmented"}
+    assert rows["D"]["status"] == "failed"
+    assert "several times or weightings" in rows["D"]["error"]
+    assert len(rows) == 5
+
+
+def test_a_series_of_several_times_that_no_task_takes_stays_a_skip(study, run, capfd):
+    add_times(study / "D", 10, Modality="PT")
+    assert run(study) == 0
+    assert "skipped series 10 in D: modality PT, 'prostate-klo-net' takes MR" in capfd.readouterr().out
+
+
+def test_auto_takes_another_series_and_says_what_is_wrong_with_that_of_several_times(study, run, tmp_path, capfd):
+    add_times(study / "D", 10, **T2)
+    assert run(study, "--series", "auto") == 0
+    assert "series 10 't2_tse_tra' (30 images at 10 places: several times" in capfd.readouterr().out
+    assert uids(tmp_path / "out") == {"3"}
+
+
+def test_images_that_are_all_at_one_place_are_said_to_lack_their_places(study, run, tmp_path, capfd):
+    for path in mr(study / "D", 10, **T2):
+        change(path, ImagePositionPatient=[0, 0, 0])
+    told = "all its 10 images say that they lie at (0, 0, 0) (ImagePositionPatient): their places are missing"
+    (series,) = [one for one in find_series(study) if one.number == 10]
+    assert series.no_stack.startswith(told)
+    assert run(study) == 1
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        errors = {row["case"]: row["error"] for row in csv.DictReader(file)}
+    assert told in errors["D"]
+    assert run(study / "D", "--overwrite") == 1
+    one_line(capfd.readouterr().err.splitlines()[-1], told.replace("(", "(").split(" images")[0], "places are missing")
 
 
 def test_a_damaged_file_fails_its_series_and_no_other(study, run, tmp_path, capfd):
@@ -301,6 +352,33 @@ def test_each_photograph_of_a_series_is_an_image(run, tmp_path):
     assert run(tmp_path / "study", checkpoint=checkpoint) == 0
     assert len(list((tmp_path / "out").glob("*.seg.nrrd"))) == 3
     assert run(tmp_path / "study", "--series", "1.2.9.1", "--overwrite", checkpoint=checkpoint) == 0
+
+
+def test_photographs_of_a_folder_are_named_after_their_files(run, tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "c", **PHOTOGRAPH)
+    for number, name in enumerate(("left arm.dcm", "back", "IM0003")):
+        picture = np.full((40, 50, 3), 20 + number, np.uint8)
+        picture[10:30, 20:40] = 240
+        a_photograph(tmp_path / "visit" / name, picture, SOPInstanceUID=f"1.2.826.0.1.9.{number}")
+    assert run(tmp_path / "visit", checkpoint=checkpoint) == 0
+    stems = {"visit_left arm", "visit_back", "visit_IM0003"}
+    assert {path.stem for path in (tmp_path / "out").glob("*.json")} == stems
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        assert {row["case"] for row in csv.DictReader(file)} == stems
+
+
+def test_photographs_whose_files_are_named_by_uids_are_named_by_their_numbers(tmp_path):
+    picture = np.full((20, 30, 3), 20, np.uint8)
+    for number in (7, 8, 9):
+        values = {"SOPInstanceUID": f"1.2.826.0.1.9.{number}", "InstanceNumber": number if number < 9 else None}
+        a_photograph(tmp_path / "visit" / f"1.2.826.0.1.9.{number}.dcm", picture, **values)
+    found = sources_in(tmp_path / "visit")
+    assert [source.stem for source in found] == [
+        "visit_826.0.1.9.9",
+        "visit_series-6_image-7",
+        "visit_series-6_image-8",
+    ]
+    assert [source.dicom.instance[-1] for source in found] == ["9", "7", "8"]
 
 
 def test_a_link_back_up_does_not_catch_the_search(study):

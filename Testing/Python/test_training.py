@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,51 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, a_data_folder, 
     assert [row["dice"] for row in _log(tmp_path / "whole")] == [row["dice"] for row in _log(tmp_path / "broken")]
 
 
+def test_another_configuration_or_other_data_stop_unless_that_is_wanted(tmp_path, a_data_folder, a_config, capsys):
+    values, run = json.loads(a_config.read_text()), tmp_path / "run"
+    splits = tmp_path / "splits.csv"
+    words = ["train", str(a_config), "--data", str(a_data_folder), "--splits", str(splits), "--output", str(run)]
+    assert main([*words, "--max-steps", "2"]) == 0
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    a_config.write_text(json.dumps(values | {"learning_rate": 0.5, "network": {"name": "klo-net", "width": 16}}))
+    assert main(words) == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "learning_rate was 0.001 and is 0.5" in told
+    assert "network.width was 8 and is 16" in told
+    assert "another --output" in told
+    assert "--force" in told
+
+    a_config.write_text(json.dumps(values))
+    rows = splits.read_text()
+    splits.write_text(rows.replace("a,train", "a,test").replace("d,test", "d,train"))
+    assert main(words) == 1
+    assert re.search(r"data 'made/discs' are without '[abcd]'.* and with the new '[abcd]'", capsys.readouterr().err)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+    assert main([*words, "--force", "--max-steps", "3"]) == 0
+    assert "it goes on with the new ones" in capsys.readouterr().err
+    assert len(_log(run)) == 2
+
+
+def test_a_run_may_be_made_longer_and_one_of_an_earlier_version_goes_on(tmp_path, a_data_folder, a_config, capsys):
+    _train(a_config, a_data_folder, tmp_path / "run", max_steps=2)
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert ", boundary=0.0" in state["config"]
+    state["config"] = state["config"].replace(", boundary=0.0", "")  # a version that did not know it yet
+    torch.save(state, tmp_path / "run" / "last.pt")
+    values = json.loads(a_config.read_text())
+    values["stages"][1]["epochs"] = 2
+    a_config.write_text(json.dumps(values))
+    _train(a_config, a_data_folder, tmp_path / "run")
+    assert [row["epoch"] for row in _log(tmp_path / "run")] == ["1", "2", "3", "4"]
+    (tmp_path / "run" / "run.json").unlink()  # older still
+    values["seed"] = 3
+    a_config.write_text(json.dumps(values))
+    with pytest.raises(InputError, match="seed was 0 and is 3"):
+        _train(a_config, a_data_folder, tmp_path / "run")
+
+
 def test_the_gate_learns(tmp_path, a_data_folder, a_config):
     trainer = _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items() if "gate" in name}
@@ -279,8 +325,11 @@ def test_another_network_in_the_folder_of_a_run_is_refused(tmp_path, a_data_fold
     _train(a_config, a_data_folder, tmp_path / "run", max_steps=1)
     values = json.loads(a_config.read_text()) | {"network": {"name": "unet", "width": 8}}
     a_config.write_text(json.dumps(values))
-    with pytest.raises(InputError, match=r"run' holds a run of another network than 'unet'"):
+    with pytest.raises(InputError, match=r'network\.name was "klo-net" and is "unet"'):
         _train(a_config, a_data_folder, tmp_path / "run")
+    data = [read_folder(a_data_folder, "train", tmp_path / "splits.csv")]
+    with pytest.raises(InputError, match=r"run' holds a run of another network than 'unet'"):
+        Trainer(read_config(a_config), data, tmp_path / "run", Options(go_on_anyway=True))
 
 
 def test_a_colour_picture_among_grey_ones_is_named(tmp_path, a_data_folder, a_config):

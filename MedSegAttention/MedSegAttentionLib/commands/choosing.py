@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints.catalogue import possible_cards
+from ..data.case import readable_name
 from ..data.errors import InputError, UsageError
 from ..files.cases import ImageSource, everything_in, is_one_series, told_apart
 from ..files.dicomdir import is_directory
@@ -25,7 +26,8 @@ def chosen_images(
 ) -> tuple[list[ImageSource], bool]:
     """The images to segment, and whether they are a batch rather than a single one.
 
-    What is left out of a study is said in the log, each with its reason.
+    What is left out of a study is said in the log, each with its reason. A series that would be taken and is no volume
+    is a case that fails with it.
 
     Args:
         path: an image file; a folder of images, series or studies; a DICOMDIR.
@@ -55,11 +57,12 @@ def chosen_images(
     cards = [] if force and series == "all" else possible_cards(task, checkpoint)
     verdicts = {source: judge(source.dicom, cards) for source in found if source.dicom}
     if series == "all":
-        _tell(verdicts.values())
+        _tell(verdict for verdict in verdicts.values() if not verdict.is_fault)
         taken = [source for source in found if source.dicom is None or not verdicts[source].reason]
         if not taken:
             raise InputError(f"no series of '{path}' can be taken: {listed(list(verdicts.values()))}.")
-        return taken, True
+        failing = [source for source, verdict in verdicts.items() if verdict.is_fault]
+        return [source for source in found if source in taken or source in failing], True
     by_series = {verdict.series: source for source, verdict in verdicts.items()}
     if series == "auto":
         taken = _best_of_each(verdicts)
@@ -121,7 +124,8 @@ def _quoted(names: Sequence[str], most: int = 5) -> str:
 def _tell(verdicts: Iterable[Verdict]) -> None:
     for verdict in verdicts:
         if verdict.reason:
-            logger.info("skipped %s in %s: %s", verdict.series.title, verdict.series.folder.name, verdict.reason)
+            folder = readable_name(verdict.series.folder.name)
+            logger.info("skipped %s in %s: %s", verdict.series.title, folder, verdict.reason)
 
 
 def _best_of_each(verdicts: dict[ImageSource, Verdict]) -> list[ImageSource]:

@@ -86,8 +86,8 @@ def _word(verdict: Verdict, chosen: Verdict | None) -> str:
 
 
 def _tasks_for(series: FoundSeries) -> str:
-    if series.no_image or series.fault:
-        return f"no: {series.no_image or series.fault}"
+    if reason := series.no_image or series.no_stack or series.fault:
+        return f"no: {reason}"
     cards = list_checkpoints()
     tasks = [task for task in task_names(cards) if judge(series, possible_cards(task)).card]
     return f"by {', '.join(tasks)}" if tasks else "no: no task takes such images"

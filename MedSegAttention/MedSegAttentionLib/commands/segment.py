@@ -25,6 +25,7 @@ from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
 from ..runner.batch import run_batch
 from ..runner.one_case import Outcome, Request, earlier_record, segment_case
+from ..runner.summary import SUMMARY_FILE, renew_row
 from .choosing import chosen_images, chosen_of_many
 from .cohort import add_cluster_options, cluster_choice, make_job, segment_on_cluster, tell_failures, tell_plan
 
@@ -206,6 +207,7 @@ def segment_file(
     seconds["start"] = round(perf_counter() - begin, 4)
     Thread(target=import_module, args=("MedSegAttentionLib.output.case_files",), daemon=True).start()
     record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slices)
+    renew_row(output / SUMMARY_FILE, Outcome(case.name, "segmented", record, stem=case.stem).row())
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
 
 
@@ -227,7 +229,7 @@ def _tell_end(outcomes: list[Outcome], count: int, output: Path) -> int:
     counts = [sum(outcome.status == status for outcome in outcomes) for status in ("segmented", "skipped")]
     tell_failures(outcomes)
     words = "%d of %d segmented, %d skipped (there already); see %s"
-    logger.info(words, counts[0], count, counts[1], output / "summary.csv")
+    logger.info(words, counts[0], count, counts[1], output / SUMMARY_FILE)
     return 0 if sum(counts) == count else 1
 
 

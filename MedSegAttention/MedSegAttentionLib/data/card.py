@@ -55,10 +55,14 @@ UNCERTAINTY = AttentionMap(
 """Of every checkpoint, and the first to look at."""
 
 
+PROBABILITY = "probability_"
+"""How the names of maps of a probability begin."""
+
+
 def probability_map(label: Label) -> AttentionMap:
     """The calibrated probability of one class, on the grid of the image."""
     return AttentionMap(
-        f"probability_{label.name.replace(' ', '_')}",
+        f"{PROBABILITY}{label.name.replace(' ', '_')}",
         f"probability of {label.name}",
         f"Calibrated probability that a place belongs to: {label.name}. At 0.5 of a single class lies its outline.",
     )

@@ -10,13 +10,24 @@ from pathlib import Path
 from .result import VolumeResult
 from .volume import VolumeImage
 
+UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and what stands for bytes of a file name that are no UTF-8."""
+
+
+def readable_name(name: str) -> str:
+    """``name`` in one line that can be written anywhere, with escapes for line breaks and for bytes that are no UTF-8.
+
+    What it gives stays as it is when given again, so that a name read from a table is the one that was written.
+    """
+    return UNWRITABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
 
 @dataclass(frozen=True)
 class Case:
     """An image to segment, alone or in a batch.
 
     Attributes:
-        name: what the user calls it: a file or a volume.
+        name: what the user calls it: a file or a volume; see :func:`readable_name`.
         stem: start of the names of its result files; one of its own in a batch.
         read: gives the image; called again for every look at it, so that a batch holds one image at a time.
         save: writes all result files but the record into a folder; returns the seconds by stage.
@@ -31,6 +42,9 @@ class Case:
     save: Callable[[VolumeImage, VolumeResult, Path], dict[str, float]]
     endings: tuple[str, ...] = ()
     kinds: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", readable_name(self.name))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..data.case import file_names
+from ..data.case import file_names, readable_name
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import VolumeImage
-from .dicom import series_in, series_of_file
+from .dicom import series_in, series_of_file, suffix_of
 from .dicomdir import is_directory
 from .names import is_image, stem_of
 from .reading import read_found, read_volume
@@ -44,8 +44,8 @@ class ImageSource:
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
-        return self.title or self.path.name
+        """What the user calls it, see :func:`~..data.case.readable_name`."""
+        return readable_name(self.title or self.path.name)
 
     def read(self) -> VolumeImage:
         """Read it; raises ``InputError``."""
@@ -73,7 +73,8 @@ def everything_in(path: Path) -> list[ImageSource]:
     """The images of a folder and all DICOM series below it, those among them that are no images too.
 
     Images that differ in their suffix alone keep it in the stem. Series are named after their way down from ``path``;
-    several of one folder are told apart by the end of their UIDs, which does not change.
+    several of one folder are told apart by the end of their UIDs, which does not change; photographs by the names of
+    their files, or where these are UIDs by the numbers of series and image.
 
     Args:
         path: a folder, or a DICOMDIR; of another file it is that file alone.
@@ -82,9 +83,9 @@ def everything_in(path: Path) -> list[ImageSource]:
         return [ImageSource(path, stem_of(path))]
     top = path if path.is_dir() else path.parent
     series = find_series(path)
-    images = [one for one in series if not one.no_image]
+    images = [one for one in series if not (one.no_image or one.no_stack)]
     found = [ImageSource(child, stem_of(child)) for child in sorted(top.iterdir()) if is_image(child)]
-    if any(one.folder == top for one in images):
+    if any(one.folder == top and not one.no_image for one in series):
         found = []  # pictures that lie among the files of a series go with it
     shared = Counter(one.folder for one in images)
     found += [_source_of(one, top, shared[one.folder]) for one in series]
@@ -133,10 +134,26 @@ def _named(sources: Sequence[ImageSource]) -> list[ImageSource]:
 def _source_of(series: FoundSeries, top: Path, images: int) -> ImageSource:
     """A series as a source; ``images`` is how many series of its folder are some."""
     way = "_".join(series.folder.relative_to(top).parts) or stem_of(top)
-    if images + bool(series.no_image) <= 1:
+    if images + bool(series.no_image or series.no_stack) <= 1:
         return ImageSource(series.folder, way, dicom=series)
-    stem = f"{way}_{series.key[-12:].strip('.')}"
+    stem = f"{way}_{_photograph(series) or series.key[-12:].strip('.')}"
     return ImageSource(series.folder, stem, stem, series)
+
+
+def _photograph(series: FoundSeries) -> str:
+    """What tells a photograph of a folder from the others; empty for other series, and where nothing readable does."""
+    if not series.instance:
+        return ""
+    name = series.files[0].name
+    name = series.files[0].stem if suffix_of(series.files[0]) else name
+    if not UID.search(name):
+        return name
+    numbers = (("series", series.number), ("image", series.instance_number))
+    return (
+        ""
+        if series.instance_number is None
+        else "_".join(f"{what}-{number}" for what, number in numbers if number is not None)
+    )
 
 
 def is_one_series(path: Path, found: Sequence[ImageSource]) -> bool:

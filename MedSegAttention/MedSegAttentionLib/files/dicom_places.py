@@ -104,6 +104,23 @@ def _numbers(header: Any, name: str, count: int) -> np.ndarray | None:
     return numbers if numbers.shape == (count,) and np.isfinite(numbers).all() else None
 
 
+def why_repeated(images: int, places: int, first: np.ndarray) -> str:
+    """Why images that share places are no volume.
+
+    Args:
+        images: how many.
+        places: at how many places.
+        first: LPS mm of one of them.
+    """
+    if places > 1:
+        return f"{images} images at {places} places: several times or weightings"
+    place = ", ".join(f"{value:g}" for value in first)
+    return (
+        f"all its {images} images say that they lie at ({place}) (ImagePositionPatient): their places are missing, or "
+        "it is one slice at several times"
+    )
+
+
 def stacked(slices: Sequence[Slice], named: str) -> Stack:
     """Slices as a volume: straight, or with each shifted by the same as after a gantry tilt.
 
@@ -151,6 +168,11 @@ def _thinned(first: Slice, found: float, named: str) -> tuple[str, ...]:
 def _distance(positions: np.ndarray, normal: np.ndarray, named: str) -> np.ndarray:
     """From one slice to the next, mm: along ``normal``, or aslant where all slices are shifted alike."""
     steps = np.diff(positions @ normal)
+    if steps.max() < REPEATED_MM:
+        raise InputError(
+            f"{named}: {why_repeated(len(positions), 1, positions[0])}; expected one slice at each place. Export the "
+            "series again with its places, or give a folder with one of the images."
+        )
     if steps.min() < REPEATED_MM:
         raise InputError(
             f"{named} holds {len(positions)} slices at {1 + int((steps >= REPEATED_MM).sum())} places "

@@ -15,12 +15,15 @@ from ..data.errors import InputError
 from .dicom_places import frame_count, group_of
 from .faults import cut_short, damaged
 from .geometry import quiet_libraries
+from .jpeg import what_lacks
 
 VOXEL_TAGS = tuple(bytes.fromhex(tag) for tag in ("e07f1000", "e07f0800", "e07f0900", "7fe00010"))
 SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
 SEQUENCE_END = bytes.fromhex("feffdde0")
 """What closes compressed voxels; looked for in the last bytes of a file."""
 DEFLATED = "1.2.840.10008.1.2.1.99"
+JPEG_OF_BYTES = ("1.2.840.10008.1.2.4.50",)
+"""Transfer syntaxes of JPEG as photographs have it: GDCM reads a cut one without a word."""
 KNOWN_INSTEAD = {"1.2.840.10008.5.1.4.1.1.77.1.7": "1.2.840.10008.5.1.4.1.1.77.1.4"}
 """SOP classes that GDCM does not read, and one alike that it does: dermoscopic and other photographs."""
 HALF_COLOUR = ("YBR_FULL_422", "YBR_PARTIAL_422")
@@ -63,6 +66,8 @@ def check_whole(file: File) -> None:
             stream.seek(max(file.end, size - TAIL))
             if SEQUENCE_END not in stream.read():
                 raise damaged(path, "its compressed voxels end too early")
+            if syntax in JPEG_OF_BYTES:
+                _check_frames(path)
             return
     if size - file.end - SHORTEST_TAG < promised:
         raise cut_short(path, promised, size - file.end - LONGEST_TAG)
@@ -87,6 +92,17 @@ def _byte_count(header: Any) -> int:
     if header.get("PhotometricInterpretation") in HALF_COLOUR:
         values = values * 2 // 3
     return values * int(header.BitsAllocated) // 8
+
+
+def _check_frames(path: Path) -> None:
+    """Raise :class:`InputError` where a JPEG in the file is cut, though it has an end marker."""
+    import pydicom
+    from pydicom.encaps import generate_frames
+
+    dataset = pydicom.dcmread(path)
+    for number, frame in enumerate(generate_frames(dataset.PixelData, number_of_frames=frame_count(dataset)), 1):
+        if lacking := what_lacks(frame):
+            raise damaged(path, f"frame {number}: {lacking}")
 
 
 def _check_deflated(path: Path, promised: int) -> None:

@@ -13,13 +13,26 @@ READER = re.compile(r"(ITK ERROR: )?\w+\(0x[0-9a-f]+\):\s*|\(0x[0-9a-f]+\)")
 """How ITK begins its messages: an address, which tells nobody anything."""
 
 
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
+
+
+def _empty(path: Path) -> InputError:
+    """The error for a file with nothing in it, as a full disk or a copy that was stopped leaves it."""
+    return InputError(f"'{path}' is empty: it has 0 bytes. {AGAIN}")
+
+
 def no_image(path: Path, reason: object) -> InputError:
     """The error for a file that is of no kind that is read here, whatever its name."""
+    if _is_empty(path):
+        return _empty(path)
     return InputError(f"'{path}' could not be read as an image ({reason}); expected {KINDS}.")
 
 
 def cut_short(path: Path, promised: int, there: int) -> InputError:
     """The error for a file with too few bytes."""
+    if _is_empty(path):
+        return _empty(path)
     return InputError(
         f"'{path}' is cut short: its header promises {promised:,} bytes of voxels, {max(0, there):,} are there. {AGAIN}"
     )
@@ -27,6 +40,8 @@ def cut_short(path: Path, promised: int, there: int) -> InputError:
 
 def damaged(path: Path, reason: object) -> InputError:
     """The error for a file that contradicts itself."""
+    if _is_empty(path):
+        return _empty(path)
     text = " ".join(READER.sub("", str(reason)).split()) or type(reason).__name__
     return InputError(f"'{path}' is cut short or damaged ({text}). {AGAIN}")
 

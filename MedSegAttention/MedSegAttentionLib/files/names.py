@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from ..data.case import UNWRITABLE
 from ..data.volume import PICTURE_SUFFIXES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
 """A ``.hdr`` has its voxels in the ``.img`` beside it."""
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", *NIFTI_SUFFIXES, ".mha", ".mhd")
 KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
-UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def stem_of(path: Path) -> str:

@@ -16,6 +16,7 @@ import SimpleITK as sitk
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
+from . import jpeg, png
 from .faults import damaged, no_image
 from .geometry import LPS_TO_RAS, of_itk, quiet_libraries
 from .names import stem_of
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 BEGINNINGS = (*TIFF_BEGINNINGS, b"\x89PNG", b"\xff\xd8\xff", b"BM")
-PNG_END, PNG_TAIL = b"IEND\xaeB`\x82", 1 << 16
-"""What closes a PNG, and within how many of its last bytes it must be: other things may follow."""
 COLOUR, GREY = ("RGB", "RGBA"), ("L", "LA", "I;16", "I;16B", "I", "F", "1")
 CONVERTED = ("P", "PA", "CMYK", "YCbCr")
 """Kinds that Pillow makes colours of."""
@@ -78,12 +77,12 @@ def _read(path: Path, picture: Image.Image, told: list[warnings.WarningMessage])
     turned, planes = TURNS[orientation], []
     for page in range(pages):
         picture.seek(page)
-        pixels = _pixels(picture)
+        pixels = _pixels(path, picture)
         planes.append(pixels if is_tiff else _upright(pixels, turned))  # Pillow turns TIFF files as it reads them
     if any("Truncated File Read" in str(one.message) for one in told if is_tiff):
         raise damaged(path, "its directory is not whole")
-    if picture.format == "PNG" and PNG_END not in path.read_bytes()[-PNG_TAIL:]:
-        raise damaged(path, "its end is missing")
+    if lacking := _lacking(path, picture):
+        raise damaged(path, lacking)
     if len({plane.shape for plane in planes}) > 1:
         raise InputError(f"'{path}' has pages of different kinds, some with colour; expected one kind.")
     rows, columns = planes[0].shape[:2]
@@ -92,6 +91,15 @@ def _read(path: Path, picture: Image.Image, told: list[warnings.WarningMessage])
     if is_tiff:
         matrix = _matrix(TURNS[(orientation - 1) % 4 + 1], stored) @ matrix  # as ITK, and so Slicer, mirrors it
     return VolumeImage(np.stack(planes), LPS_TO_RAS @ matrix, stem_of(path), has_scale=False)
+
+
+def _lacking(path: Path, picture: Image.Image) -> str:
+    """What a picture lacks that Pillow has read without a word."""
+    if picture.format == "PNG":
+        return png.what_lacks(path.read_bytes())
+    if picture.format in ("JPEG", "MPO"):
+        return jpeg.what_lacks(path.read_bytes(), np.asarray(picture))
+    return ""
 
 
 def _page_count(path: Path, picture: Image.Image) -> int:
@@ -114,8 +122,11 @@ def _page_count(path: Path, picture: Image.Image) -> int:
     return pages
 
 
-def _pixels(picture: Image.Image) -> np.ndarray:
+def _pixels(path: Path, picture: Image.Image) -> np.ndarray:
     """``[rows, columns]`` or ``[rows, columns, channels]``; palettes and CMYK become colours, bits become 0 and 255."""
+    if picture.format == "PNG" and png.is_deep_colour(path.read_bytes()):
+        picture.load()  # which checks what ITK does not
+        return sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="PNGImageIO"))
     if picture.mode == "1":
         picture = picture.convert("L")
     elif picture.mode not in (*COLOUR, *GREY):

@@ -61,6 +61,11 @@ def read_found(series: FoundSeries, name: str) -> VolumeImage:
 
     if series.fault is not None:
         raise series.fault
+    if series.no_stack:
+        raise InputError(
+            f"{series.title} in '{series.folder}' is no volume: {series.no_stack}. Load it in Slicer, which splits "
+            "such series, and give what comes out; or choose another series."
+        )
     return _guarded(series.folder, lambda: read_files(series.files, f"folder '{series.folder}'", name))
 
 

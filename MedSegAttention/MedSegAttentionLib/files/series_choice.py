@@ -39,12 +39,14 @@ class Verdict:
         series: which.
         card: of the checkpoint that takes it; None where none does.
         reason: why not; empty where it is taken.
+        is_fault: whether it is an image that would be taken if it were a volume: to leave it out is a failure.
         merits: what speaks for it and against it, (points, words), the most important first.
     """
 
     series: FoundSeries
     card: Card | None = None
     reason: str = ""
+    is_fault: bool = False
     merits: tuple[tuple[int, str], ...] = ()
 
     @property
@@ -63,11 +65,13 @@ def judge(series: FoundSeries, cards: Sequence[Card]) -> Verdict:
     if series.no_image:
         return Verdict(series, reason=series.no_image)
     if not cards:
-        return Verdict(series)
+        return Verdict(series, reason=series.no_stack, is_fault=bool(series.no_stack))
     reasons = [_unfit(series, card) for card in cards]
     fitting = [card for card, reason in zip(cards, reasons, strict=True) if not reason]
     if not fitting:
         return Verdict(series, reason="; ".join(dict.fromkeys(reasons)))
+    if series.no_stack:
+        return Verdict(series, reason=series.no_stack, is_fault=True)
     card = fitting[0]
     return Verdict(series, card, merits=(_plane(series, card), _weighting(series, card), *_extent(series)))
 

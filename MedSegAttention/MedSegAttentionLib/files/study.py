@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.errors import InputError
 from .dicom import PICTURES, glimpse, holds_image, is_scout, same_content, says_it_is_dicom, suffix_of
-from .dicom_places import REPEATED_MM, SAME_DIRECTION, Slice, slices_of
+from .dicom_places import REPEATED_MM, SAME_DIRECTION, Slice, slices_of, why_repeated
 from .dicom_voxels import File
 from .dicomdir import DIRECTORY, is_directory, missing_files
 from .faults import damaged
@@ -21,7 +21,7 @@ from .names import is_image
 
 PLANES = ("sagittal", "coronal", "axial")
 """Name of a plane by the patient axis its normal is closest to."""
-KEYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+KEYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber")
 PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 LOOKS = ("Modality", "SeriesDescription", "ProtocolName", "SequenceName", "BodyPartExamined", "ImageType")
 TIMES = ("EchoTime", "RepetitionTime", "DiffusionBValue")
@@ -54,10 +54,12 @@ class FoundSeries:
         diffusion: whether there is a b-value.
         channels: values of a voxel.
         instance: SOPInstanceUID of a photograph, each of which is an image of its own; else empty.
+        instance_number: InstanceNumber of its first image, or None.
         slices: number of images.
         plane: ``axial``, ``coronal`` or ``sagittal``; empty where images have no place, or lie in several planes.
         spacing: mm between columns, rows and slices, as far as it is known.
-        no_image: why it cannot be segmented at all; empty where it can.
+        no_image: why it is of a kind that is never segmented; empty where it is an image of the patient.
+        no_stack: why its images of the patient make up no volume; empty where they may.
         fault: the error that reading it is going to end with, or None.
     """
 
@@ -76,10 +78,12 @@ class FoundSeries:
     diffusion: bool = False
     channels: int = 1
     instance: str = field(default="", repr=False)
+    instance_number: int | None = None
     slices: int = 0
     plane: str = ""
     spacing: tuple[float, ...] = ()
     no_image: str = ""
+    no_stack: str = ""
     fault: InputError | None = field(default=None, repr=False)
 
     @property
@@ -192,13 +196,14 @@ def _described(files: list[File], study: int, faults: dict[Any, InputError]) -> 
     uid = str(header.get("SeriesInstanceUID") or "unknown")
     places = [found for file in shown for found in slices_of(file.header)] if holds_image(header) else []
     plane, spacing = _plane_and_spacing([one for one in places if one is not None])
+    no_image = _no_image(shown, places)
     fault = next((faults[key] for key in (uid, *{file.path.parent for file in files}) if key in faults), None)
     return FoundSeries(
         uid=uid,
         study=study,
         files=tuple(sorted(file.path for file in files)),
         folder=Path(os.path.commonpath([file.path.parent for file in files])),
-        number=int(number) if (number := _number(header, "SeriesNumber")) is not None else None,
+        number=_whole(header, "SeriesNumber"),
         modality=_text(header, "Modality"),
         description=_text(header, "SeriesDescription"),
         names=" ".join(_text(header, name) for name in ("SeriesDescription", "ProtocolName", "SequenceName")),
@@ -209,32 +214,33 @@ def _described(files: list[File], study: int, faults: dict[Any, InputError]) -> 
         diffusion=bool(_number(header, "DiffusionBValue")),
         channels=int(_number(header, "SamplesPerPixel") or 1),
         instance=str(header.get("SOPInstanceUID") or "") if _is_photograph(header) else "",
+        instance_number=_whole(header, "InstanceNumber"),
         slices=len(places),
         plane=plane,
         spacing=spacing,
-        no_image=_no_image(shown, places),
+        no_image=no_image,
+        no_stack="" if no_image else _no_stack(header, [one for one in places if one is not None]),
         fault=fault,
     )
 
 
-def _other_kind(files: list[File]) -> str:
-    """What a series is that is no stack of slices by its headers; empty where it may be one."""
+def _no_image(files: list[File], places: list[Slice | None]) -> str:
+    """Of which kind a series is that no task takes; empty where it is an image of the patient."""
     header = files[0].header
     if not holds_image(header):
         return f"{_text(header, 'Modality') or 'its kind'} is no image"
+    if all(map(is_scout, files)):
+        return SCOUT
+    placed = any(place is not None for place in places)  # converters write secondary captures that are
+    if header.get("SOPClassUID") == SECONDARY_CAPTURE and header.get("Modality") not in PICTURES and not placed:
+        return "secondary capture without a place: a picture of a screen or of a result"
+    return ""
+
+
+def _no_stack(header: Any, known: list[Slice]) -> str:
+    """Why the images of a series are no stack of slices by their headers; empty where they may be one."""
     if "MOSAIC" in (header.get("ImageType") or ()):
         return "a mosaic: each image holds many slices as tiles; convert it, for instance with dcm2niix"
-    return SCOUT if all(map(is_scout, files)) else ""
-
-
-def _no_image(files: list[File], places: list[Slice | None]) -> str:
-    """Why a series is none that could be segmented; empty where it is."""
-    header = files[0].header
-    if kind := _other_kind(files):
-        return kind
-    known = [place for place in places if place is not None]
-    if header.get("SOPClassUID") == SECONDARY_CAPTURE and header.get("Modality") not in PICTURES and not known:
-        return "secondary capture without a place: a picture of a screen or of a result"  # converters write others
     if len(known) > 1:
         first = known[0]
         if max(np.abs(one.axes - first.axes).max() for one in known) > SAME_DIRECTION:
@@ -242,7 +248,7 @@ def _no_image(files: list[File], places: list[Slice | None]) -> str:
         normal = np.cross(first.axes[:, 0], first.axes[:, 1])
         there = len({round(float(one.position @ normal) / REPEATED_MM) for one in known})
         if there < len(known):
-            return f"{len(known)} images at {there} places: several times or weightings"
+            return why_repeated(len(known), there, first.position)
     return ""
 
 
@@ -260,6 +266,11 @@ def _plane_and_spacing(places: list[Slice]) -> tuple[str, tuple[float, ...]]:
 
 def _text(header: Any, name: str) -> str:
     return " ".join(str(header.get(name) or "").split())
+
+
+def _whole(header: Any, name: str) -> int | None:
+    number = _number(header, name)
+    return None if number is None else int(number)
 
 
 def _number(header: Any, name: str) -> float | None:

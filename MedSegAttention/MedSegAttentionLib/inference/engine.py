@@ -20,6 +20,7 @@ from ..networks.contract import SegmentationOutput
 from .attention_maps import input_volume, native_volume
 from .familiarity import description, distance
 from .judgement import judgement
+from .likeness import nearest_kind
 from .limits import as_json, outside_box, told, wanted_slices
 from .postprocessing import postprocess
 from .prediction import Predictor
@@ -87,7 +88,8 @@ class SegmentationRun:
                 f"{card.description}"
             )
             if not prepared.settings.force:
-                raise ContractWarning(f"{text} Use another volume or checkpoint, or run anyway (force).")
+                nearest = nearest_kind(prepared.volume, card, self.predictor.device)
+                raise ContractWarning(f"{text} {nearest}Use another volume or checkpoint, or run anyway (force).")
             self.warnings.append(text)
         return found
 

@@ -30,8 +30,9 @@ def judgement(
         in ``look_first_reasons``.
     """
     card, numbers = prepared.card, sorted(sums)
-    findings = border_findings(prepared.plan.view(labels), prepared.content, classes)
-    if prepared.volume.has_scale and 1 not in labels.shape:
+    has_scale = prepared.volume.has_scale
+    findings = border_findings(prepared.plan.view(labels), prepared.content, classes, has_scale)
+    if has_scale and 1 not in labels.shape:
         odd = anatomy_findings(labels, prepared.volume.ijk_to_ras, classes, set(findings), card.sizes)
         for name, sentences in odd.items():
             findings.setdefault(name, []).extend(sentences)

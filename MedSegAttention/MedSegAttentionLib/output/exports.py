@@ -12,6 +12,7 @@ from ..scene.arrays import image_data, to_vtk
 from ..scene.corrections import mark_corrections, told_of_corrections
 from ..scene.label_maps import label_map
 from ..scene.nodes import provenance_of, unchanged_after
+from ..scene.overlays import probability_thresholds
 from .files import save_node
 from .image_case import check_for_nifti
 
@@ -64,7 +65,9 @@ def export_segmentation(segmentation_node: slicer.vtkMRMLSegmentationNode, path:
         raise InputError(f"'{beside}' is there and was written by no export; choose another folder or name.")
     written = export_nifti(segmentation_node, path)
     values = [{"name": name, "value": value} for name, value in label_map(segmentation_node).values.items()]
-    described = {**provenance_of(segmentation_node), **told_of_corrections(segmentation_node), "segments": values}
+    described = provenance_of(segmentation_node) | told_of_corrections(segmentation_node) | {"segments": values}
+    if isinstance(segmentation_node, slicer.vtkMRMLSegmentationNode):
+        described["probability_thresholds"] = probability_thresholds(segmentation_node)
     try:
         beside.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

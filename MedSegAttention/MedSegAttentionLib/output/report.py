@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
+from ..data.card import PROBABILITY
 from ..scene.corrections import corrected_slices, redone_slices
 from ..scene.label_maps import label_map, reference_volume
 from ..scene.measure import SegmentationMeasure, SegmentMeasure, measure
 from ..scene.nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
+from ..scene.overlays import probability_thresholds
 from .lettering import draw_text, text_width
 from .pictures import draw_figure, save_picture
 from .result_figure import result_panels
@@ -81,6 +83,7 @@ def _notes(
         ("Corrected by hand, slices", _from_one(corrected_slices(node))),
         ("Made anew later, slices", _from_one(redone_slices(node))),
         ("Look first at", _look_first(provenance)),
+        ("Probability shown", _thresholds(node)),
         *((item.name, _expected(item)) for item in sizes.segments),
         *(("Warning", text) for text in provenance.get("warnings", [])),
         *((name, text) for name, texts in provenance.get("findings", {}).items() for text in texts),
@@ -92,6 +95,12 @@ def _look_first(provenance: dict[str, Any]) -> str:
     pairs = zip(provenance.get("look_first", []), provenance.get("look_first_reasons", []), strict=False)
     told = [f"slice {number + 1} ({reason.rstrip('.')})" for number, reason in pairs]
     return "; ".join(told[:MOST_SLICES])
+
+
+def _thresholds(node: slicer.vtkMRMLSegmentationNode) -> str:
+    """From which probability on the maps were shown when the page was written, as the user chose."""
+    chosen = probability_thresholds(node).items()
+    return ", ".join(f"{name.removeprefix(PROBABILITY).replace('_', ' ')} from {value:.2f}" for name, value in chosen)
 
 
 def _expected(item: SegmentMeasure) -> str:

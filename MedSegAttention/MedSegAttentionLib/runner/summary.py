@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from ..data.case import readable_name
 from ..data.dicom_source import IDENTIFYING
 from ..data.errors import InputError
 from .claims import Claims
@@ -68,6 +69,21 @@ def write_summary(path: Path, rows: Sequence[dict[str, Any]], patience: float = 
         logger.warning("%s", error)
     except (OSError, csv.Error) as error:  # held by a spreadsheet, for one: the next case tries again
         logger.warning("'%s' could not be written (%s); close it if another program has it open.", path, error)
+
+
+def renew_row(path: Path, row: dict[str, Any]) -> None:
+    """Bring the table that a batch left up to date about one case that was run alone; without one nothing is written.
+
+    Args:
+        path: the CSV file; one that is no table of this program stays as it is.
+        row: see :func:`write_summary`.
+    """
+    try:
+        _rows_of(path)
+    except (InputError, OSError, csv.Error):
+        return
+    if path.is_file():
+        write_summary(path, [row])
 
 
 def rebuild_summary(folder: Path) -> dict[str, int]:
@@ -176,7 +192,7 @@ def _rows_of_records(
     names, rows = {path.name for path in folder.iterdir()}, []
     for stem in sorted(name.removesuffix(".json") for name in names if name.endswith(".json")):
         record = {} if stem in stems or stem.startswith(".") else read_record(folder, stem)
-        case = str(record.get("case", stem))
+        case = readable_name(str(record.get("case", stem)))
         if "input_sha256" not in record or case in cases:
             continue  # some other file, or a result that is being replaced
         missing = [name for name in files_of(record, stem) if name not in names]

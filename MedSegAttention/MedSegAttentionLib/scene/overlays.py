@@ -12,7 +12,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ..data.card import AttentionMap
+from ..data.card import PROBABILITY, AttentionMap
 from ..data.result import AttentionVolume
 from .arrays import from_vtk, image_data, to_vtk
 from .nodes import (
@@ -24,7 +24,7 @@ from .nodes import (
     provenance_of,
     set_provenance,
 )
-from .overlay_display import RANGE_ATTRIBUTE, refresh_legends, set_default_display, text_of
+from .overlay_display import RANGE_ATTRIBUTE, map_range, refresh_legends, set_default_display, text_of
 from .volumes import volume_image
 
 VOLUME_ROLE = "MedSegAttention.Volume"
@@ -95,6 +95,25 @@ def overlays_of(
         and node.GetNodeReference(VOLUME_ROLE) is volume_node
         and (run in (None, node.GetAttribute(PROVENANCE_ATTRIBUTE)) or "attention_row" in provenance_of(node))
     ]
+
+
+def probability_thresholds(segmentation_node: slicer.vtkMRMLSegmentationNode) -> dict[str, float]:
+    """From which probability on a user let the maps of a run be shown: name of the map -> threshold.
+
+    Maps of which nothing is hidden are left out. The display nodes keep the values, and with them scenes.
+
+    Args:
+        segmentation_node: of the run.
+    """
+    run = segmentation_node.GetAttribute(PROVENANCE_ATTRIBUTE)
+    found = {}
+    for node in nodes_of_class(segmentation_node.GetScene(), "vtkMRMLScalarVolumeNode"):
+        name = node.GetAttribute(MAP_ATTRIBUTE) or ""
+        if run and name.startswith(PROBABILITY) and node.GetAttribute(PROVENANCE_ATTRIBUTE) == run:
+            lowest = node.GetDisplayNode().GetLowerThreshold() if node.GetDisplayNode() else 0.0
+            if lowest > map_range(node)[0]:
+                found[name] = round(lowest, 4)
+    return found
 
 
 def slice_views(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompositeNode]:

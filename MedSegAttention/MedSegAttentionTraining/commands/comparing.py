@@ -9,7 +9,7 @@ from pathlib import Path
 from MedSegAttentionLib.data.errors import UsageError
 
 logger = logging.getLogger(__name__)
-BENCHMARKS = ("networks", "scan", "attention", "zoo", "cohort")
+BENCHMARKS = ("networks", "scan", "attention", "zoo", "cohort", "reading")
 
 
 def add_comparing(commands: argparse._SubParsersAction) -> None:
@@ -51,11 +51,15 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
         choices=BENCHMARKS,
         default="networks",
         help="networks: KLO-Net's against the U-Net (default); scan, attention: against their plain forms; "
-        "zoo: all networks and variants in one page; cohort: what a Ray cluster on this machine costs and gives",
+        "zoo: all networks and variants in one page; cohort: what a Ray cluster on this machine costs and gives; "
+        "reading: a made CT in each format, and what the checks that a file is whole cost",
     )
-    benchmark.add_argument("--size", type=int, metavar="PIXELS", help="256; not for attention")
+    benchmark.add_argument("--size", type=int, metavar="PIXELS", help="256, reading 512; not for attention")
     benchmark.add_argument(
-        "--rounds", type=int, metavar="N", help="how often all are timed (15; scan, zoo 3; attention 5; cohort 8)"
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="how often all are timed (15; scan, zoo 3; attention, reading 5; cohort 8)",
     )
     benchmark.add_argument("--device", choices=("cpu", "cuda"), help="networks: cpu (default) or cuda")
     benchmark.add_argument(
@@ -72,7 +76,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     if (arguments.image is None) != (arguments.checkpoint is None):
         raise UsageError("--image and --checkpoint belong together; expected both or neither.")
     used = {"networks": ("size", "device", "image"), "scan": ("size",), "attention": (), "zoo": ("size", "output")}
-    used["cohort"] = ("image", "cases", "workers")
+    used |= {"cohort": ("image", "cases", "workers"), "reading": ("size",)}
     given = [
         name
         for name in ("size", "device", "image", "output", "cases", "workers")
@@ -91,6 +95,10 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         from ..measuring.mechanisms import attention_table
 
         logger.info(attention_table(**rounds))
+    elif arguments.what == "reading":
+        from ..measuring.reading import SIDE, reading_table
+
+        logger.info(reading_table(side=arguments.size or SIDE, **rounds))
     elif arguments.what == "zoo":
         from ..measuring.zoo import page
 

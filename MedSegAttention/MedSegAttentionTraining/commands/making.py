@@ -73,6 +73,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
     train.add_argument("--compile", action="store_true", help="network and loss by torch.compile (needs a compiler)")
     train.add_argument("--max-steps", type=int, metavar="N", help="stop after N steps (for a trial)")
+    train.add_argument(
+        "--force",
+        action="store_true",
+        help="go on in a folder whose run began with another configuration or other data",
+    )
     train.set_defaults(run=_train)
 
 
@@ -95,7 +100,13 @@ def _train(arguments: argparse.Namespace) -> int:
     data = [read_folder(folder, split, arguments.splits) for folder in arguments.data]
     with training_processes(arguments.device) as (processes, device):
         options = Options(
-            str(device), arguments.threads, arguments.bf16, arguments.compile, arguments.max_steps, processes
+            str(device),
+            arguments.threads,
+            arguments.bf16,
+            arguments.compile,
+            arguments.max_steps,
+            processes,
+            go_on_anyway=arguments.force,
         )
         best = Trainer(config, data, arguments.output, options, start=start).run()
         if processes.is_first:

@@ -19,6 +19,7 @@ def add_measuring(commands: argparse._SubParsersAction) -> None:
     _add_reliability(commands)
     _add_calibrate(commands)
     _add_familiarity(commands)
+    _add_robustness(commands)
     results = commands.add_parser("results", help="write the tables of results from the reports of evaluate")
     results.set_defaults(run=_results)
 
@@ -127,6 +128,37 @@ def _familiarity(arguments: argparse.Namespace) -> int:
         for alteration in arguments.altered:
             options = {"alteration": alteration, "limit": arguments.cases, "device": arguments.device}
             logger.info("%s", json.dumps(measure_familiarity(arguments.checkpoint, folder, **options)))
+    return 0
+
+
+def _add_robustness(commands: argparse._SubParsersAction) -> None:
+    robustness = commands.add_parser(
+        "robustness", help="whether what should not matter changes a result, and whether nonsense is noticed"
+    )
+    robustness.add_argument("--checkpoint", required=True, metavar="ID|FOLDER")
+    robustness.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="images/ with masks/ or labels/")
+    robustness.add_argument("--split", choices=("train", "test"))
+    robustness.add_argument("--splits", type=Path, metavar="CSV")
+    robustness.add_argument("--cases", type=int, default=3, metavar="N", help="evenly spread (3)")
+    robustness.add_argument("--slices", type=int, default=6, metavar="N", help="the middle ones of a volume (6)")
+    robustness.add_argument(
+        "--others", type=Path, nargs="+", default=[], metavar="FOLDER", help="of images of other tasks"
+    )
+    robustness.add_argument("--device", choices=DEVICES, default="auto")
+    robustness.add_argument("--json", type=Path, metavar="FILE")
+    robustness.set_defaults(run=_robustness)
+
+
+def _robustness(arguments: argparse.Namespace) -> int:
+    from ..measuring.robustness import measure_robustness, tables
+
+    if arguments.cases < 1 or arguments.slices < 1:
+        raise UsageError("--cases and --slices must be 1 or more.")
+    options = {name: getattr(arguments, name) for name in ("cases", "slices", "others", "device")}
+    report = measure_robustness(arguments.checkpoint, arguments.data, arguments.split, arguments.splits, **options)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    logger.info("%s", tables(report))
     return 0
 
 

@@ -32,6 +32,7 @@ from .parts import balanced, parts_of, slice_weights
 from .pretrained import load_pretrained, origin_of_weights
 from .processes import Processes, SharedSampler
 from .record import RunRecord
+from .resuming import check_goes_on
 from .starting import Start
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Options:
         compiled: network and loss by ``torch.compile``.
         max_steps: stop after that many, for a trial.
         processes: this process among those of the run.
+        go_on_anyway: go on in a folder whose run began with another configuration or other data.
     """
 
     device: str = "cpu"
@@ -59,6 +61,7 @@ class Options:
     compiled: bool = False
     max_steps: int | None = None
     processes: Processes = field(default_factory=Processes)
+    go_on_anyway: bool = False
 
 
 class Trainer:
@@ -71,7 +74,7 @@ class Trainer:
     Args:
         config: what to train.
         data: the training cases.
-        output: folder of the run; a run that stopped there goes on.
+        output: folder of the run; a run that stopped there goes on, if it is the same (see :mod:`.resuming`).
         options: how to carry it out.
         build: makes the network, called like :func:`~MedSegAttentionLib.networks.build_network`.
         start: weights of a checkpoint to start from, instead of the configuration's ``pretrained``; a run that goes on
@@ -301,6 +304,7 @@ class Trainer:
 
     def _resume(self) -> None:
         state = torch.load(self.output / "last.pt", map_location=self.device, weights_only=True)
+        check_goes_on(self.output, state, self.config, self.parts, self.options.go_on_anyway)
         try:
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
@@ -313,8 +317,6 @@ class Trainer:
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
         if self.config.stage_at(self.epoch) != state["stage"]:
             self.best = -1.0
-        if state.get("config") != repr(self.config):
-            logger.warning("the configuration is not the one this run began with; it goes on with the new one")
         if self.processes.is_first:
             logger.info("going on after epoch %d", self.epoch)
 

@@ -53,7 +53,7 @@ class RunRecord:
             self.content = _new(config, pretrained, unrecorded_epochs=epoch)
             if epoch and (weights := output / "best.safetensors").is_file():
                 self.content["weights_sha256"] = sha256_of(weights)
-        now = {"data": _data_of(parts), "configuration": plain(config), "project": project_state()}
+        now = {"data": data_of(parts), "configuration": plain(config), "project": project_state()}
         kept = [part for part in self.content["parts"] if part["first_epoch"] <= epoch]
         if not kept or any(kept[-1][key] != value for key, value in now.items()):
             kept.append({"first_epoch": epoch + 1, "last_epoch": epoch, **now})
@@ -136,7 +136,15 @@ def _new(config: TrainingConfig, pretrained: dict[str, str] | None, unrecorded_e
     }
 
 
-def _data_of(parts: Parts) -> list[dict[str, Any]]:
+def last_part(output: Path) -> dict[str, Any] | None:
+    """The newest part of the record in ``output``, None where there is none; raises as :func:`record_beside`."""
+    path = output / RECORD_FILE
+    parts = _read(path)["parts"] if path.is_file() else []
+    return parts[-1] if parts else None
+
+
+def data_of(parts: Parts) -> list[dict[str, Any]]:
+    """What the record says of the data."""
     return [
         {
             "folder": learned.name,
