@@ -1,9 +1,10 @@
-"""The learning curve of a run as a picture."""
+"""The log of a run, a row for each epoch, and its learning curve as a picture."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,18 @@ from MedSegAttentionLib.data.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best", "tau_mean", "seconds")
 COLUMNS = ("epoch", "stage", "size", "loss", "dice", "best", "tau_mean")
+
+
+def add_to_log(log_csv: Path, row: Sequence[float]) -> None:
+    """Append ``row``, in the order of :data:`LOG_FIELDS`, to a file that is begun with their names."""
+    begun = log_csv.is_file()
+    with open(log_csv, "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if not begun:
+            writer.writerow(LOG_FIELDS)
+        writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
 
 
 def draw_learning_curve(log_csv: Path, png: Path) -> None:

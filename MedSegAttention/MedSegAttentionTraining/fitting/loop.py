@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from monai.data import set_track_meta
 from monai.utils import set_determinism
@@ -25,20 +23,21 @@ from MedSegAttentionLib.networks import build_network
 from ..data.augmentation import Augmentation
 from ..data.cases import DataFolder
 from ..data.slices import fitted_slices
+from .averaged import ramped_average
 from .config import TrainingConfig
-from .curves import draw_learning_curve
+from .curves import add_to_log, draw_learning_curve
 from .objective import Objective
 from .parts import balanced, parts_of, slice_weights
 from .pretrained import load_pretrained, origin_of_weights
 from .processes import Processes, SharedSampler
 from .record import RunRecord
 from .resuming import check_goes_on
+from .selection import selection_dice
 from .starting import Start
 
 logger = logging.getLogger(__name__)
 REPORT = 20
 """Steps between two looks at the loss."""
-LOG_FIELDS = ("epoch", "stage", "size", "learning_rate", "loss", "dice", "best", "tau_mean", "seconds")
 
 
 @dataclass
@@ -212,7 +211,8 @@ class Trainer:
         loss, tau = self.processes.mean((self._finite(losses), torch.stack(taus).mean().item()), self.device)
         self.epoch += 1
         if self.processes.is_first:
-            self._save(loss, self.select(), tau, progress.format_dict["elapsed"])
+            dice = selection_dice(self.averaged, self.selection, self.device, config.classes)
+            self._save(loss, dice, tau, progress.format_dict["elapsed"])
 
     def _finite(self, losses: list[torch.Tensor]) -> float:
         """Mean of ``losses``; a GPU is only waited for here."""
@@ -248,26 +248,6 @@ class Trainer:
         warm = min(1.0, (self.step + 1) / max(1, config.warmup_steps))
         return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / total))))
 
-    @torch.inference_mode()
-    def select(self) -> float:
-        """Mean over selection cases of the mean Dice over the classes each contains, on the canvas."""
-        self.averaged.eval()
-        scores = []
-        for images, labels in self.selection:
-            predicted = []
-            for part in images.split(8):
-                logits = self.averaged(part.to(self.device, memory_format=torch.channels_last))
-                predicted.append((logits > 0).byte() if logits.shape[1] == 1 else logits.argmax(1, keepdim=True).byte())
-            found = torch.cat(predicted).cpu()
-            present = [value for value in labels.unique() if value]
-            scores.append(np.mean([_dice(found == v, labels == v) for v in present]) if present else not found.any())
-        if not any(labels.any() for _, labels in self.selection):
-            raise InputError(
-                f"none of the {len(self.selection)} cases kept aside shows {self.config.classes}; the best epoch "
-                "cannot be chosen. Check the masks, or choose other cases with seed or validation_share."
-            )
-        return float(np.mean(scores))
-
     def _save(self, loss: float, dice: float, tau: float, seconds: float) -> None:
         if dice > self.best:
             self.best = dice
@@ -293,12 +273,7 @@ class Trainer:
         self.record.finished(self.epoch)
         size = self.config.stages[self.stage].fit["size"]
         row = (self.epoch, self.stage, size, self._learning_rate(), loss, dice, self.best, tau, seconds)
-        write_header = not (self.output / "log.csv").is_file()
-        with open(self.output / "log.csv", "a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if write_header:
-                writer.writerow(LOG_FIELDS)
-            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in row])
+        add_to_log(self.output / "log.csv", row)
         draw_learning_curve(self.output / "log.csv", self.output / "learning_curve.png")
         logger.info("epoch %d: loss %.4f, selection Dice %.4f (best %.4f)", self.epoch, loss, dice, self.best)
 
@@ -319,24 +294,3 @@ class Trainer:
             self.best = -1.0
         if self.processes.is_first:
             logger.info("going on after epoch %d", self.epoch)
-
-
-def ramped_average(decay: float) -> Callable[[list[torch.Tensor], list[torch.Tensor], torch.Tensor], None]:
-    """Exponential moving average for :class:`AveragedModel` that soon forgets the weights it began with.
-
-    Its decay is ``min(decay, (1 + n) / (10 + n))`` at step n.
-    """
-
-    @torch.no_grad()
-    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            step = int(count)
-            torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + step) / (10 + step)))
-        else:
-            torch._foreach_copy_(averaged, current)  # counters of batch normalisation
-
-    return update
-
-
-def _dice(found: torch.Tensor, reference: torch.Tensor) -> float:
-    return float(2 * (found & reference).sum() / (found.sum() + reference.sum()).clamp(min=1))
