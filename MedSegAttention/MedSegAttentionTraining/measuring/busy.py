@@ -23,11 +23,10 @@ from .cohort import machine
 WAYS: dict[str, tuple[dict[str, str], int | None]] = {
     "a slice each (as it runs)": ({"GOMP_SPINCOUNT": str(SPINS)}, None),
     f"all on one slice, waiting {SPINS} turns": ({"GOMP_SPINCOUNT": str(SPINS)}, 1),
-    "all on one slice, passive": ({"OMP_WAIT_POLICY": "passive"}, 1),
     "all on one slice, waiting as PyTorch does by itself": ({}, 1),
 }
 """Name -> environment of the process that is timed, and how many slices at once, None for as many as suit it."""
-PATIENCE = 60.0
+PATIENCE = 20.0
 """A run that takes longer, seconds, is not waited for, and its way not tried again."""
 LOAD = "while True: pass"
 
