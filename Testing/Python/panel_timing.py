@@ -55,9 +55,15 @@ class Loop:
         return longest
 
 
-def measure(module: Any, scene: Any, volume_node: Any, application: Application) -> dict[str, float]:
-    """What was measured -> seconds."""
-    found, loop = {}, Loop(application)
+def tell(what: str, seconds: float) -> None:
+    """A row of the table, as soon as it is known."""
+    sys.stdout.write(f"| {what} | {1000 * seconds:.0f} |\n")
+    sys.stdout.flush()
+
+
+def measure(module: Any, scene: Any, volume_node: Any, application: Application) -> None:
+    """Tell all times."""
+    loop = Loop(application)
     with opened(module) as widget:
         ui, run = widget.ui, widget.panel.run
         ui.taskComboBox.setCurrentText(TASK)
@@ -70,17 +76,16 @@ def measure(module: Any, scene: Any, volume_node: Any, application: Application)
             begin = time.perf_counter()
             ui.applyButton.click()
             clicked = time.perf_counter() - begin
-            found[f"Apply to the first slice, {name}"] = clicked + loop.until(slices(1))
+            tell(f"Apply to the first slice, {name}", clicked + loop.until(slices(1)))
             while run.handle and run.handle.progress.finished < run.handle.progress.count:
                 loop.until(slices(run.handle.progress.finished + 1))
-            found[f"longest stop until the last slice, {name}"] = max(clicked, loop.stop())
+            tell(f"longest stop until the last slice, {name}", max(clicked, loop.stop()))
             loop.until(lambda: run.handle is None)
-            found[f"writing the result, under a wait cursor, {name}"] = loop.stop()
-        found |= live(ui, run, scene, volume_node, loop)
-    return found
+            tell(f"writing the result, under a wait cursor, {name}", loop.stop())
+        live(ui, run, scene, volume_node, loop)
 
 
-def live(ui: Any, run: Any, scene: Any, volume_node: Any, loop: Loop) -> dict[str, float]:
+def live(ui: Any, run: Any, scene: Any, volume_node: Any, loop: Loop) -> None:
     """The live toggle: from the view's last move to the slice being done."""
     show(scene, volume_node, 10)
     ui.liveButton.click()
@@ -89,13 +94,10 @@ def live(ui: Any, run: Any, scene: Any, volume_node: Any, loop: Loop) -> dict[st
     for number in range(LIVE_SLICES):
         show(scene, volume_node, 20 + 3 * number)
         waits.append(loop.until(lambda done=number + 2: run.handle.progress.finished >= done))
-    stop = loop.stop()
+    tell("live: a slice from the view's last move, median", sorted(waits)[LIVE_SLICES // 2])
+    tell("live: longest stop", loop.stop())
     ui.liveButton.click()
     loop.until(lambda: run.handle is None)
-    return {
-        "live: a slice from the wheel's rest, median": sorted(waits)[LIVE_SLICES // 2],
-        "live: longest stop": stop,
-    }
 
 
 def show(scene: Any, volume_node: Any, k: int) -> None:
@@ -113,10 +115,9 @@ def main() -> None:
         application = install(patch, scene)
         module = load_module(patch)
         image = read_volume(Path(str(importlib.resources.files("slicerio") / "data" / "CTChest4.nrrd")))
-        found = measure(module, scene, add_volume(scene, image), application)
+        sys.stdout.write("| | ms |\n| --- | --- |\n")
+        measure(module, scene, add_volume(scene, image), application)
         failed = [text for function, text in application.shown if function == "errorDisplay"]
-    lines = ["| | ms |", "| --- | --- |", *(f"| {name} | {1000 * value:.0f} |" for name, value in found.items())]
-    sys.stdout.write("\n".join(lines) + "\n")
     if failed:
         raise RuntimeError(failed[0])
 
