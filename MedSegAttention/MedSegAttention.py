@@ -1,5 +1,6 @@
 """What 3D Slicer loads: the module's description, its panel and its logic. The work is done in MedSegAttentionLib."""
 
+import logging
 import sys
 from types import SimpleNamespace
 from typing import Any, Union
@@ -192,38 +193,62 @@ class MedSegAttentionLogic(
 
 
 class MedSegAttentionTest(ScriptedLoadableModuleTest):
-    """A run inside Slicer, with the first installed checkpoint. Tests without Slicer: ``Testing/Python``."""
+    """Runs inside Slicer, by ctest and by *Reload and Test*. Tests without Slicer: ``Testing/Python``."""
 
     def setUp(self) -> None:
-        """Start from an empty scene."""
+        """Start from an empty scene; without packages or checkpoints there is nothing to test."""
         slicer.mrmlScene.Clear()
+        self.logic = MedSegAttentionLogic()
+        if missing := self.logic.missingPackages():
+            self.skipTest(f"Python packages are not installed: {', '.join(missing)}")
+        if not self.logic.checkpoints():
+            self.skipTest("no checkpoint is installed")
 
     def runTest(self) -> None:
         """Run all tests of this class."""
-        self.setUp()
-        self.test_segment()
+        for test in (self.test_segment, self.test_panel):
+            self.setUp()
+            test()
 
     def test_segment(self) -> None:
         """A volume goes in; a segmentation and attention maps of the same place come out."""
-        logic = MedSegAttentionLogic()
-        missing = logic.missingPackages()
-        if missing:
-            self.skipTest(f"Python packages are not installed: {', '.join(missing)}")
-        checkpoints = logic.checkpoints()
-        if not checkpoints:
-            self.skipTest("no checkpoint is installed")
-        import numpy as np
-
-        card = checkpoints[0]
-        shape = (3, 64, 64) if card.in_channels == 1 else (1, 64, 64, card.in_channels)
-        nodeClass = "vtkMRMLScalarVolumeNode" if card.in_channels == 1 else "vtkMRMLVectorVolumeNode"
-        values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
-        volumeNode = slicer.util.addVolumeFromArray(values, name="noise", nodeClassName=nodeClass)
-        slices = []
-        result = logic.segment(
+        card = self.logic.checkpoints()[0]
+        volumeNode, slices = self._volume(card), []
+        result = self.logic.segment(
             volumeNode, task=card.task, checkpoint=card.id, device="cpu", force=True, progressCallback=slices.append
         )
-        assert len(slices) == shape[0]
+        assert len(slices) == volumeNode.GetImageData().GetDimensions()[2]
         assert result.segmentationNode.GetSegmentation().GetNumberOfSegments() <= len(card.labels)
         assert sorted(result.attentionNodes) == sorted(["uncertainty", *(item.name for item in card.attention)])
         assert result.segmentationNode.GetScene() is slicer.mrmlScene
+
+    def test_panel(self) -> None:
+        """What a user sees of a run, on the sample CT where it can be had; see ``panel.self_test``."""
+        from MedSegAttentionLib.panel.self_test import PanelTest
+
+        cards = self.logic.checkpoints()
+        card = next((card for card in cards if (card.task, card.modality) == ("abdomen", "CT")), cards[0])
+        slicer.util.selectModule("MedSegAttention")
+        widget = slicer.util.getModuleWidget("MedSegAttention")
+        PanelTest(widget, self._sample(card) or self._volume(card), card.task).run()
+
+    def _sample(self, card: Any) -> Any:
+        """The sample CT; None where it cannot be downloaded, or is not what the checkpoint takes."""
+        if card.modality != "CT":
+            return None
+        try:
+            import SampleData
+
+            return SampleData.SampleDataLogic().downloadSample("Panoramix-cropped")
+        except Exception as error:  # no network, a proxy, a Slicer without this module: the test goes on without
+            logging.info("no sample: %s", error)
+            return None
+
+    def _volume(self, card: Any) -> Any:
+        """Noise of the form that the checkpoint takes."""
+        import numpy as np
+
+        shape = (3, 64, 64) if card.in_channels == 1 else (1, 64, 64, card.in_channels)
+        nodeClass = "vtkMRMLScalarVolumeNode" if card.in_channels == 1 else "vtkMRMLVectorVolumeNode"
+        values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+        return slicer.util.addVolumeFromArray(values, name="noise", nodeClassName=nodeClass)

@@ -19,6 +19,7 @@ from typing import Any
 from . import __version__
 from .commands import archive, checkpoints, compare, doctor, inspect, segment, summary
 from .data.errors import MedSegAttentionError, UsageError
+from .runner.threads import wait_briefly
 
 logger = logging.getLogger(__package__)
 
@@ -89,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a file name that the console cannot show must not end a batch
             stream.reconfigure(errors="backslashreplace")
     parsed = build_parser().parse_args(arguments)
+    wait_briefly()
     root = logging.getLogger()
     root.handlers[:] = [_Console()]
     logger.setLevel(logging.INFO)

@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 import cohort_workers
+import test_evaluation
+import test_preparation
 from command_tools import a_series, bright, names
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.cohort.cluster import ClusterChoice, Share, share_of
+from MedSegAttentionLib.cohort.each import each
 from MedSegAttentionLib.cohort.pool import Failure, Pool
 from MedSegAttentionLib.cohort.run import Job, start_worker
 from MedSegAttentionLib.cohort.sizes import size_of
@@ -26,7 +30,10 @@ from MedSegAttentionLib.files.cases import ImageSource
 from MedSegAttentionLib.files.study import find_series
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner.one_case import Outcome
+from MedSegAttentionTraining.data.preparation.writing import prepare
 from MedSegAttentionTraining.measuring.cohort import parts_table
+from MedSegAttentionTraining.measuring.evaluation import evaluate
+from small_checkpoint import write_checkpoint
 from test_claims import table
 
 ray = pytest.importorskip("ray")
@@ -101,6 +108,45 @@ def test_what_is_put_off_comes_last(cluster):
 
     order = [index for index, _ in a_pool(cohort_workers.start_simple, 1).results([5, 6, 7], begin)]
     assert order == [1, 2, 0]
+
+
+def test_evaluate_gives_on_a_cluster_what_it_gives_here(cluster, tmp_path):
+    masks = {
+        name: np.roll(test_evaluation._cube(1, 2), shift, axis=2) for name, shift in zip("abc", range(3), strict=False)
+    }
+    data = test_evaluation._data(tmp_path / "set", masks, {"prostate": 1})
+    folder = write_checkpoint(tmp_path / "checkpoint", intensity={"method": "window", "low": 0, "high": 100})
+    torch.set_num_threads(1)
+    here, there = (
+        evaluate(folder, data, device="cpu", json_path=tmp_path / f"{name}.json", cluster=where)
+        for name, where in (("here", None), ("there", ClusterChoice("auto", 2)))
+    )
+    assert [case["case"] for case in there["cases"]] == ["a", "b", "c"]
+    assert there["mean"]["dice"] > 0
+    assert there["tau"]
+    assert there == here
+    assert (tmp_path / "there.json").read_bytes() == (tmp_path / "here.json").read_bytes()
+
+
+def test_a_case_that_fails_ends_what_it_is_part_of(cluster):
+    with pytest.raises(ValueError, match="three"):
+        list(each(partial(cohort_workers.start_simple, 1), [1, "three", 2], ClusterChoice("auto", 2)))
+
+
+def test_prepare_writes_the_same_files_on_a_cluster(cluster, tmp_path):
+    source = test_preparation._made(tmp_path, "promise12")
+    for name, where in (("here", None), ("there", ClusterChoice("auto", 2))):
+        prepare("promise12", source, tmp_path / name / "set", cluster=where)
+    here, there = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("here", "there")
+    )
+    assert len(here) > 4
+    assert there == here
 
 
 def test_workers_that_do_not_start_end_the_run(cluster):

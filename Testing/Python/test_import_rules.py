@@ -16,7 +16,7 @@ PACKAGE = Path(MedSegAttentionLib.__file__).parent
 TRAINING_PACKAGE = Path(MedSegAttentionTraining.__file__).parent
 MODULE_FOLDER = PACKAGE.parent
 NUMERICS = {"numpy"}
-SLICER = {"slicer", "vtk"}
+SLICER = {"slicer", "vtk", "vtkmodules"}
 QT = {"qt", "ctk"}
 DICOM = {"DICOMSegmentationPlugin"}  # of Slicer
 TRAINING = {"MedSegAttentionTraining"}
@@ -58,7 +58,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         },
         NUMERICS | {"torch"},
     ),
-    "__main__": ({"data", "commands"}, TRAINING),
+    "__main__": ({"data", "runner", "commands"}, TRAINING),
     "__init__": (set(), set()),
 }
 TORCH = NUMERICS | {"torch", "monai"}
@@ -236,7 +236,7 @@ def test_the_start_of_slicer_needs_neither_torch_nor_monai():
 
 
 def test_networks_checkpoints_and_inference_run_without_slicer():
-    script = BLOCKER.format(absent=("slicer", "vtk", "qt", "ctk"))
+    script = BLOCKER.format(absent=("slicer", "vtk", "vtkmodules", "qt", "ctk"))
     for room in ("networks", "checkpoints", "inference", "runner", "files", "dicom", "archive", "bundle"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
             name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")

@@ -68,6 +68,8 @@ def test_what_was_looked_at_is_kept(a_live_runner, a_volume, a_checkpoint):
     result = finish(run).result()
     assert result.slice_range == (1, 7)
     assert result.provenance["slices_done"] == [1, 7]
+    assert result.provenance["partial"]
+    assert result.finished == [(1, 1), (7, 7)]
     assert result.attention == {}  # a map with holes would be no volume
     assert not result.labels[[0, 2, 3, 4, 5, 6, 8]].any()
 

@@ -256,7 +256,9 @@ def a_real_checkpoint(a_module, monkeypatch, tmp_path):
 
 
 def test_the_test_inside_slicer_passes(a_module, a_scene, a_real_checkpoint):
-    a_module.MedSegAttentionTest().runTest()
+    test = a_module.MedSegAttentionTest()  # its other part: test_self_test.py
+    test.setUp()
+    test.test_segment()
     assert len(nodes_of(a_scene, "vtkMRMLSegmentationNode")) == 1
 
 

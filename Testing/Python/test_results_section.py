@@ -275,7 +275,7 @@ def test_a_cancelled_run_says_which_slices_it_has(open_module, a_scene, a_volume
     node = write_segmentation(a_scene, a_partial_result, a_volume_node)
     widget = open_module()
     widget.ui.resultSelector.setCurrentNode(node)
-    assert widget.ui.resultNotesLabel.text.startswith("The run was cancelled: slices 3 to 7 alone are segmented.")
+    assert widget.ui.resultNotesLabel.text.startswith("Partial: only slices 3 to 7 are segmented.")
 
 
 def test_a_segmentation_without_label_map_says_why_nothing_is_counted(a_widget, a_scene, an_application):

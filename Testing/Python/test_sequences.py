@@ -15,6 +15,8 @@ from conftest import geometry
 from MedSegAttentionLib.data.errors import Cancelled, ContractWarning, InputError, UsageError
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.runner import in_process
+from MedSegAttentionLib.scene.arrays import image_array
+from MedSegAttentionLib.scene.corrections import corrected_slices
 from MedSegAttentionLib.scene.label_maps import label_map
 from MedSegAttentionLib.scene.sequences import frame_images, write_sequences
 from MedSegAttentionLib.scene.volumes import add_volume
@@ -105,6 +107,29 @@ def test_every_frame_has_its_own_result_and_all_play_together(segment, a_sequenc
     assert overlay.GetDisplayNode().GetColorNode().GetName() == "MedSegAttention Viridis"
     assert (overlay.GetDisplayNode().GetWindowLevelMin(), overlay.GetDisplayNode().GetWindowLevelMax()) == (0, 1)
     assert [item["volume"] for item in result.provenance] == ["video frame 1", "video frame 2", "video frame 3"]
+
+
+def test_a_frame_that_a_person_corrects_is_known_and_the_others_are_not(segment, a_sequence, player):
+    result = segment(a_sequence, attention=False)
+    browser, sequence = result.browserNode, result.segmentationSequenceNode
+    browser.SetSaveChanges(sequence, True)
+    segmentation = browser.GetProxyNode(sequence)
+    for number in range(FRAMES):
+        play(player, browser, number)
+        assert corrected_slices(segmentation) == []
+    play(player, browser, 1)
+    labelmap = segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    voxels = image_array(labelmap)
+    voxels[tuple(np.argwhere(voxels)[0])] = 0
+    labelmap.Modified()
+    assert corrected_slices(segmentation) == [0]
+    player.UpdateSequencesFromProxyNodes(browser, segmentation)
+    found = []
+    for number in range(FRAMES):
+        play(player, browser, number)
+        found.append(corrected_slices(segmentation))
+    assert found == [[], [0], []]
+    assert [corrected_slices(sequence.GetNthDataNode(number)) for number in range(FRAMES)] == found
 
 
 def test_a_browser_and_a_transform_that_are_there_are_used(segment, a_scene, a_sequence, player):

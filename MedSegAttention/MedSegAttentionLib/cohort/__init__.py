@@ -7,6 +7,7 @@ One way::
 
 * :mod:`.cluster` finds or starts a Ray cluster and says how many workers fit.
 * :mod:`.pool`    hands items out to workers that keep a network in memory, and again when one dies.
+* :mod:`.each`    the same for any command whose items are small: in order, the first error ends it.
 * :mod:`.run`     what an item is here: an image to segment, with its claim, its files and its row.
 * :mod:`.plan`    what a run would do and how long it would take.
 

@@ -20,6 +20,7 @@ from ..runner.claims import Claim, Claims
 from ..runner.one_case import Outcome, Request, outcome_of
 from ..runner.records import remove_unfinished
 from ..runner.summary import SUMMARY_FILE, Summary
+from ..runner.threads import wait_briefly
 from .cluster import ClusterChoice, connected, share_of
 from .pool import Failure, Pool, Work, portable
 from .sizes import size_of
@@ -104,6 +105,7 @@ def start_worker(job: Job, threads: int) -> Work:
         job: what to do.
         threads: that the network may use.
     """
+    wait_briefly()
     import torch
 
     from ..runner.in_process import run

@@ -26,20 +26,17 @@ NAMED = 3
 
 
 def add_cluster_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cluster``, ``--workers``, ``--gpus-per-worker`` and ``--dry-run``."""
+    """Add ``--cluster``, ``--workers`` and ``--gpus-per-worker``, see :func:`cluster_choice`."""
     parser.add_argument(
         "--cluster",
         metavar="auto|local|ADDRESS",
         help="hand the cases out to workers of a Ray cluster: this machine alone (local), the one at HOST:PORT or "
         "ray://HOST:PORT, or the one this machine belongs to, else this machine (auto); all machines must share "
-        "images, output folder and checkpoint under the same paths",
+        "all files and folders under the same paths",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="with --cluster: how many (default: one a CPU or GPU)")
     parser.add_argument(
         "--gpus-per-worker", type=float, metavar="F", help="with --cluster: such as 0.5 for two workers on each GPU"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and from three cases how long it would take"
     )
 
 

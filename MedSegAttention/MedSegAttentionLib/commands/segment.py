@@ -107,6 +107,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "what is there already",
     )
     add_cluster_options(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and from three cases how long it would take"
+    )
     parser.set_defaults(run=run_command)
 
 

@@ -107,6 +107,18 @@ class VolumeResult:
         """Whether the run was cancelled before the last slice."""
         return self.slice_range is not None
 
+    @property
+    def finished(self) -> list[tuple[int, int]]:
+        """(first, last) of each stretch of finished slices of a partial result: a live run may leave several."""
+        if not self.partial:
+            return []
+        first, last = self.slice_range
+        stretches: list[tuple[int, int]] = []
+        for number in self.provenance.get("slices_done") or range(first, last + 1):
+            begun = stretches.pop() if stretches and number == stretches[-1][1] + 1 else (number, number)
+            stretches.append((begun[0], number))
+        return stretches
+
     def found(self) -> list[dict[str, Any]]:
         """Each class, in their order, JSON-ready.
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import torch
 
 from ..data.errors import InputError
+from .lanes import MOST
 
-BATCH_SIZES = {"cuda": 16, "mps": 4, "cpu": 1}
-"""Slices at once. On a CPU one slice at a time is the fastest: its feature maps stay in the cache."""
+BATCH_SIZES = {"cuda": 16, "mps": 4}
+"""Slices at once. On a CPU it depends on the threads, see :mod:`.lanes`."""
+
+
+def batch_size_on(device: torch.device) -> int:
+    """How many slices at once suit a device."""
+    return BATCH_SIZES.get(device.type) or min(torch.get_num_threads(), MOST)
 
 
 def choose_device(name: str) -> torch.device:

@@ -213,6 +213,7 @@ class SegmentationRun:
             "batch_size": self.predictor.batch_size,
             "slices": [len(done), len(self.wanted)],
             "slices_done": None if len(done) == count else done,
+            "partial": bool(self.pending),
             "left_out": limits,
             "attention_positions": {item.name: self.attention[done[0]][item.name].size for item in self.maps},
             "not_found": [label.name for label in classes if label.value not in present],

@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..data.errors import MedSegAttentionError
 from ..networks.contract import SegmentationOutput
-from .devices import BATCH_SIZES, choose_device, free_memory, is_out_of_memory, precision
+from .devices import batch_size_on, choose_device, free_memory, is_out_of_memory, precision
+from .lanes import Lanes
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Predictor:
         mirrors: tuple[tuple[str, ...], ...] = ((),),
     ) -> None:
         self.device = choose_device(device)
-        self.batch_size = batch_size or BATCH_SIZES[self.device.type]
+        self.batch_size = batch_size or batch_size_on(self.device)
+        self._lanes: Lanes | None = None
         self.tile = tile
         self.mirrored = [[FLIP_AXES[flip] for flip in mirror] for mirror in mirrors[1:]]
         self.warnings: list[str] = []
@@ -84,7 +86,7 @@ class Predictor:
         while done < len(canvases):
             batch = canvases[done : done + self.batch_size]
             try:
-                parts.append(self._predict_batch(batch))
+                parts += self._predict_slices(batch)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -92,6 +94,13 @@ class Predictor:
                 continue
             done += len(batch)
         return _joined(parts)
+
+    def _predict_slices(self, batch: Tensor) -> list[SegmentationOutput]:
+        if self.device.type != "cpu" or len(batch) == 1:
+            return [self._predict_batch(batch)]
+        if self._lanes is None:
+            self._lanes = Lanes(min(self.batch_size, torch.get_num_threads()))
+        return self._lanes.each(self._predict_batch, batch.split(1))
 
     def _predict_batch(self, batch: Tensor) -> SegmentationOutput:
         kind = precision(self.device)
@@ -119,10 +128,11 @@ class Predictor:
 
         from monai.inferers import sliding_window_inference  # takes seconds to load, and few images need tiles
 
+        at_once = 1 if self.device.type == "cpu" else self.batch_size
         # Never a tile larger than the canvas: MONAI would pad it by what may be half a cell of a map.
         size = tuple(min(self.tile, side) for side in batch.shape[-2:])
         blended = sliding_window_inference(
-            batch, size, self.batch_size, tile_outputs, overlap=0.25, mode="gaussian", padding_mode="constant"
+            batch, size, at_once, tile_outputs, overlap=0.25, mode="gaussian", padding_mode="constant"
         )
         return SegmentationOutput(blended.pop(""), blended, presence=blended.pop(PRESENCE, None))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-import vtk
+from vtkmodules.vtkCommonCore import reference
 
 from ..data.errors import InputError
 from ..scene.corrections import mark_corrections
@@ -73,5 +73,5 @@ def check_for_dicom(segmentation_node: slicer.vtkMRMLSegmentationNode) -> None:
 
 
 def _tag(segment: slicer.vtkSegment, name: str) -> str:
-    value = vtk.reference("")
+    value = reference("")
     return str(value) if segment.GetTag(name, value) else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonCore import vtkStringArray
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
@@ -205,7 +205,7 @@ def _show_segments(
 ) -> None:
     """Show the visible segments with their colours through the label layer of a view."""
     segmentation_node.CreateDefaultDisplayNodes()
-    visible = vtk.vtkStringArray()
+    visible = vtkStringArray()
     segmentation_node.GetDisplayNode().GetVisibleSegmentIDs(visible)
     if visible.GetNumberOfValues() == 0:
         return  # an empty list would mean all segments to the export

@@ -11,7 +11,7 @@ from ..data.card import PROBABILITY
 from ..scene.corrections import corrected_slices, redone_slices
 from ..scene.label_maps import label_map, reference_volume
 from ..scene.measure import SegmentationMeasure, SegmentMeasure, measure
-from ..scene.nodes import PARTIAL_ATTRIBUTE, PROVENANCE_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
+from ..scene.nodes import PROVENANCE_ATTRIBUTE, finished_slices, is_overlay, nodes_of_class, provenance_of
 from ..scene.overlays import probability_thresholds
 from .lettering import draw_text, text_width
 from .pictures import draw_figure, save_picture
@@ -116,8 +116,8 @@ def _from_one(numbers: list[int]) -> str:
 
 def _finished(node: slicer.vtkMRMLSegmentationNode) -> str:
     """Numbers of the finished slices of a partial result, from 1."""
-    finished = node.GetAttribute(PARTIAL_ATTRIBUTE) or ""
-    return " to ".join(str(int(number) + 1) for number in finished.split("-")) if finished else ""
+    stretches = finished_slices(node)
+    return ", ".join(f"{a + 1} to {b + 1}" if a < b else f"{a + 1}" for a, b in stretches)
 
 
 def _origin(provenance: dict[str, Any]) -> list[tuple[str, str]]:

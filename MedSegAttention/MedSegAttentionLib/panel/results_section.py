@@ -15,7 +15,7 @@ from ..data.errors import MedSegAttentionError
 from ..data.volume import AXIS_NAMES
 from ..scene.corrections import mark_corrections, redone_slices
 from ..scene.measure import SegmentationMeasure, measure
-from ..scene.nodes import CHECKPOINT_ATTRIBUTE, PARTIAL_ATTRIBUTE, provenance_of
+from ..scene.nodes import CHECKPOINT_ATTRIBUTE, finished_slices, provenance_of
 from ..scene.positions import jump_to
 from ..scene.segmentation import is_surface_shown, show_surface, source_volume
 from ..scene.segments import slice_place
@@ -201,10 +201,9 @@ class ResultsSection(Section):
 def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
     """What to know beside the numbers: each a sentence."""
     notes = []
-    if node.GetAttribute(PARTIAL_ATTRIBUTE):
-        text = _("The run was cancelled: slices {first} to {last} alone are segmented.")
-        first, last = (int(number) + 1 for number in node.GetAttribute(PARTIAL_ATTRIBUTE).split("-"))
-        notes.append(text.format(first=first, last=last))
+    if stretches := finished_slices(node):
+        finished = [number for first, last in stretches for number in range(first, last + 1)]
+        notes.append(_("Partial: only {slices} are segmented.").format(slices=slicesText(finished)))
     if corrected := mark_corrections(node):
         notes.append(_("Corrected by hand: {slices}.").format(slices=slicesText(corrected)))
     if redone := redone_slices(node):

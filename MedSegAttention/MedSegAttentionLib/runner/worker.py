@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from ..data.errors import Cancelled
 from ..data.result import RunStart, SliceResult
 from . import exchange
+from .threads import wait_briefly
 
 IDLE_SECONDS = 60.0
 """The network leaves memory after this time without a run."""
@@ -209,6 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     events = private_stdout()
     leave_background_priority()
+    wait_briefly()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     Worker(sys.stdin.buffer, events, options.idle_seconds).serve()
 

@@ -6,7 +6,7 @@ import tempfile
 import weakref
 
 import slicer
-import vtk
+from vtkmodules.vtkCommonCore import vtkObject
 
 from .terminology import load_terminology
 
@@ -45,11 +45,11 @@ def headless_scene() -> slicer.vtkMRMLScene:
 
 def _close(logics: list[slicer.vtkMRMLAbstractLogic], folder: tempfile.TemporaryDirectory, _kept: object) -> None:
     """Let go of the scene and remove its temporary files."""
-    warnings = vtk.vtkObject.GetGlobalWarningDisplay()
-    vtk.vtkObject.SetGlobalWarningDisplay(False)  # the hierarchy logic warns that it has no scene: that is the purpose
+    warnings = vtkObject.GetGlobalWarningDisplay()
+    vtkObject.SetGlobalWarningDisplay(False)  # the hierarchy logic warns that it has no scene: that is the purpose
     for logic in logics:
         logic.SetMRMLScene(None)
-    vtk.vtkObject.SetGlobalWarningDisplay(warnings)
+    vtkObject.SetGlobalWarningDisplay(warnings)
     folder.cleanup()
 
 

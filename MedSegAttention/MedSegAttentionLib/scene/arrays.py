@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import vtk
-from vtk.util import numpy_support
+from vtkmodules.util import numpy_support
+from vtkmodules.vtkCommonDataModel import vtkImageData
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.errors import InputError
 
 
-def image_data(array: np.ndarray, image: vtk.vtkImageData | None = None, share: bool = False) -> vtk.vtkImageData:
+def image_data(array: np.ndarray, image: vtkImageData | None = None, share: bool = False) -> vtkImageData:
     """Copy ``[K, J, I]`` or ``[K, J, I, C]`` into a VTK image with unit spacing.
 
     Args:
@@ -20,7 +21,7 @@ def image_data(array: np.ndarray, image: vtk.vtkImageData | None = None, share: 
     Raises:
         InputError: not numbers (complex, text, objects).
     """
-    image = vtk.vtkImageData() if image is None else image
+    image = vtkImageData() if image is None else image
     array = np.ascontiguousarray(_storable(array))
     channels = 1 if array.ndim == 3 else array.shape[3]
     scalars = numpy_support.numpy_to_vtk(array.reshape(-1, channels), deep=not share)
@@ -30,21 +31,21 @@ def image_data(array: np.ndarray, image: vtk.vtkImageData | None = None, share: 
     return image
 
 
-def image_array(image: vtk.vtkImageData) -> np.ndarray:
+def image_array(image: vtkImageData) -> np.ndarray:
     """View of a VTK image as ``[K, J, I]``, or ``[K, J, I, C]`` when a voxel has several components; no copy."""
     i, j, k = image.GetDimensions()
     scalars = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
     return scalars.reshape((k, j, i) if scalars.ndim == 1 else (k, j, i, scalars.shape[1]))
 
 
-def to_vtk(matrix: np.ndarray) -> vtk.vtkMatrix4x4:
+def to_vtk(matrix: np.ndarray) -> vtkMatrix4x4:
     """``[4, 4]`` to a VTK matrix."""
-    result = vtk.vtkMatrix4x4()
+    result = vtkMatrix4x4()
     result.DeepCopy(np.asarray(matrix, dtype=float).ravel().tolist())
     return result
 
 
-def from_vtk(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+def from_vtk(matrix: vtkMatrix4x4) -> np.ndarray:
     """VTK matrix to ``[4, 4]`` float64."""
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 

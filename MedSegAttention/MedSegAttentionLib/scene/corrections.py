@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonCore import reference
 
 from .arrays import image_array
 from .measure import BINARY_LABELMAP, slice_axis
@@ -116,6 +116,6 @@ def _remembered(node: slicer.vtkMRMLSegmentationNode) -> dict[int, str] | None:
 
 
 def _tag(segment: slicer.vtkSegment) -> str:
-    found = vtk.reference("")
+    found = reference("")
     segment.GetTag(ALGORITHM_TAG, found)
     return str(found)

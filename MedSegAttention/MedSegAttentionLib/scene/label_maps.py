@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonCore import vtkIntArray, vtkStringArray
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.comparison import NamedLabels
 from ..data.errors import InputError
@@ -70,7 +71,7 @@ def label_map(
     values = [segment.GetLabelValue() for segment in segments]
     if len(set(values)) != len(values) or any(not 0 < value < 256 for value in values):
         values = list(range(1, len(segments) + 1))
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     array, ijk_to_ras = merged_labels(segmentation_node, volume_node, matrix, ids, values), from_vtk(matrix)
     return LabelMap(array, ijk_to_ras, dict(zip(names, values, strict=True)))
@@ -117,7 +118,7 @@ def latest_segmentation(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSegmentatio
 def merged_labels(
     segmentation_node: slicer.vtkMRMLSegmentationNode,
     volume_node: slicer.vtkMRMLVolumeNode,
-    ijk_to_ras: vtk.vtkMatrix4x4,
+    ijk_to_ras: vtkMatrix4x4,
     ids: list[str],
     values: list[int],
 ) -> np.ndarray:
@@ -125,7 +126,7 @@ def merged_labels(
     grid, merged = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     grid.SetDimensions(volume_node.GetImageData().GetDimensions())
     grid.SetImageToWorldMatrix(ijk_to_ras)
-    names, numbers = vtk.vtkStringArray(), vtk.vtkIntArray()
+    names, numbers = vtkStringArray(), vtkIntArray()
     for segment_id, value in zip(ids, values, strict=True):
         names.InsertNextValue(segment_id)
         numbers.InsertNextValue(value)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.errors import InputError
 from ..data.findings import LOWER_BOUND
@@ -200,7 +200,7 @@ def _label_counts(labelmap: slicer.vtkOrientedImageData, axis: int) -> np.ndarra
 
 def image_to_world(labelmap: slicer.vtkOrientedImageData) -> np.ndarray:
     """``[4, 4]`` from voxel indices to the segmentation node's own coordinates, mm."""
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(matrix)
     return from_vtk(matrix)
 

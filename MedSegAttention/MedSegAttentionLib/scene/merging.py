@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.labels import Label
 from ..data.result import VolumeResult
@@ -39,7 +39,7 @@ def merge_slices(
     """
     segmentation, classes = node.GetSegmentation(), {label.name: label for label in result.classes}
     ids = [segment_id for segment_id in segmentation.GetSegmentIDs() if segment_id in classes]
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     array = np.zeros_like(result.labels)
     if ids:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonCore import vtkIdList
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
+from ..data.result import VolumeResult
 from .arrays import from_vtk
 
 PROVENANCE_ATTRIBUTE = "MedSegAttention.Provenance"
@@ -34,7 +36,7 @@ def world_from_local(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     transform = node.GetParentTransformNode()
     if transform is None or not transform.IsTransformToWorldLinear():
         return np.eye(4)
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     transform.GetMatrixTransformToWorld(matrix)
     return from_vtk(matrix)
 
@@ -74,10 +76,16 @@ def is_overlay(node: slicer.vtkMRMLNode | None) -> bool:
     return node is not None and node.GetAttribute(MAP_ATTRIBUTE) is not None
 
 
-def mark_partial(node: slicer.vtkMRMLNode, slice_range: tuple[int, int] | None) -> None:
-    """Mark what a cancelled run left with its first and last finished slice; a whole result gets no mark."""
-    if slice_range is not None:
-        node.SetAttribute(PARTIAL_ATTRIBUTE, f"{slice_range[0]}-{slice_range[1]}")
+def mark_partial(node: slicer.vtkMRMLNode, result: VolumeResult) -> None:
+    """Mark what a stopped run left with its finished slices, from 0, as ``2-6`` or ``2-3,7-7``; a whole one not."""
+    if result.partial:
+        node.SetAttribute(PARTIAL_ATTRIBUTE, ",".join(f"{first}-{last}" for first, last in result.finished))
+
+
+def finished_slices(node: slicer.vtkMRMLNode) -> list[tuple[int, int]]:
+    """(first, last), from 0, of the stretches of slices that a stopped run left; none for a whole result."""
+    stretches = filter(None, (node.GetAttribute(PARTIAL_ATTRIBUTE) or "").split(","))
+    return [tuple(map(int, stretch.split("-"))) for stretch in stretches]
 
 
 @contextmanager
@@ -132,7 +140,7 @@ def remove_items(scene: slicer.vtkMRMLScene, items: list[int]) -> None:
 def hierarchy_items(scene: slicer.vtkMRMLScene) -> list[int]:
     """All items of the subject hierarchy below the scene."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    items = vtk.vtkIdList()
+    items = vtkIdList()
     hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
     return [items.GetId(n) for n in range(items.GetNumberOfIds())]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.card import PROBABILITY, AttentionMap
 from ..data.result import AttentionVolume
@@ -48,7 +48,7 @@ def write_attention(
         ijk_to_ras: ``[4, 4]`` of the image in the world when the map was computed, so that the map lies right on it
             where it was moved since; None where it was not.
     """
-    now, matrix = volume_image(volume_node).ijk_to_ras, vtk.vtkMatrix4x4()
+    now, matrix = volume_image(volume_node).ijk_to_ras, vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     local_from_world = from_vtk(matrix) @ np.linalg.inv(now if ijk_to_ras is None else ijk_to_ras)
     node = slicer.vtkMRMLScalarVolumeNode()

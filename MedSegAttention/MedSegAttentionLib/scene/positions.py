@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.errors import InputError
 from .arrays import from_vtk
@@ -65,7 +65,7 @@ def slice_in_view(scene: slicer.vtkMRMLScene, volume_node: slicer.vtkMRMLVolumeN
 
 def slice_of_view(view: slicer.vtkMRMLSliceNode, volume_node: slicer.vtkMRMLVolumeNode, axis: int) -> int | None:
     """As :func:`slice_in_view`, of one view."""
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     world = world_from_local(volume_node) @ from_vtk(matrix)
     plane = from_vtk(view.GetSliceToRAS())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.errors import InputError
 from .arrays import from_vtk
@@ -23,7 +23,7 @@ def box_of(region: slicer.vtkMRMLMarkupsROINode, volume_node: slicer.vtkMRMLVolu
     name, size = region.GetName(), np.array(region.GetSize())
     if region.GetNumberOfControlPoints() == 0 or not size.all():
         raise InputError(f"region '{name}' has no size; expected a box. Draw it in the slice views, or choose None.")
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     ijk_from_world = np.linalg.inv(world_from_local(volume_node) @ from_vtk(matrix))
     corners = np.array(np.meshgrid(*([-0.5, 0.5],) * 3)).reshape(3, -1) * size[:, None]

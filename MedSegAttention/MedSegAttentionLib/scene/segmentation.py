@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from .. import __version__
 from ..data.errors import InputError
@@ -55,7 +55,7 @@ def write_segmentation(
     if absent:
         node.SetAttribute(ABSENT_ATTRIBUTE, ", ".join(absent))
         logger.info("Not found in '%s': %s", volume_node.GetName(), ", ".join(absent))
-    mark_partial(node, result.slice_range)
+    mark_partial(node, result)
     return node
 
 
@@ -117,7 +117,7 @@ def labelmap(
 ) -> slicer.vtkOrientedImageData:
     """``[K, J, I]`` uint8 as Slicer keeps segments, on the grid of the volume; ``share``: without a copy."""
     image = image_data(labels, slicer.vtkOrientedImageData(), share)
-    ijk_to_ras = vtk.vtkMatrix4x4()
+    ijk_to_ras = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(ijk_to_ras)
     image.SetImageToWorldMatrix(ijk_to_ras)
     return image

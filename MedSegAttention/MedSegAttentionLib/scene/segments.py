@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from .arrays import from_vtk, image_array
 from .measure import BINARY_LABELMAP, image_to_world, slice_axis
@@ -63,6 +63,6 @@ def slice_place(volume_node: slicer.vtkMRMLVolumeNode, axis: int, number: int) -
     """
     index = (np.array(volume_node.GetImageData().GetDimensions()) - 1) / 2
     index[axis] = number
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     return tuple((world_from_local(volume_node) @ from_vtk(matrix) @ [*index, 1.0])[:3])

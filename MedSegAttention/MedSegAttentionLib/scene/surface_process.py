@@ -12,8 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import vtk
-from vtk.util import numpy_support
+from vtkmodules.util import numpy_support
+from vtkmodules.vtkCommonDataModel import vtkImageData, vtkPolyData
+from vtkmodules.vtkCommonExecutionModel import vtkAlgorithm
+from vtkmodules.vtkCommonTransforms import vtkTransform
+from vtkmodules.vtkFiltersCore import vtkPolyDataNormals, vtkWindowedSincPolyDataFilter
+from vtkmodules.vtkFiltersGeneral import vtkDiscreteFlyingEdges3D, vtkTransformPolyDataFilter
+from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 
 def main(folder: Path) -> None:
@@ -22,7 +27,7 @@ def main(folder: Path) -> None:
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     for value in request["values"]:
         surface = closed_surface(labels == value, np.reshape(request["matrix"], (4, 4)), request["smoothing"])
-        writer = vtk.vtkXMLPolyDataWriter()
+        writer = vtkXMLPolyDataWriter()
         writer.SetInputData(surface)
         writer.SetFileName(str(folder / f"{value}.vtp"))
         writer.SetDataModeToAppended()
@@ -30,7 +35,7 @@ def main(folder: Path) -> None:
         writer.Write()
 
 
-def closed_surface(mask: np.ndarray, matrix: np.ndarray, smoothing: float) -> vtk.vtkPolyData:
+def closed_surface(mask: np.ndarray, matrix: np.ndarray, smoothing: float) -> vtkPolyData:
     """The smoothed surface around a mask, closed also where the mask ends at the border.
 
     Args:
@@ -43,18 +48,18 @@ def closed_surface(mask: np.ndarray, matrix: np.ndarray, smoothing: float) -> vt
     high = places.max(0) + 1 if len(places) else np.ones(3, dtype=int)
     inside = mask[tuple(slice(*ends) for ends in zip(low, high, strict=True))]
     padded = np.pad(inside, 1).astype(np.uint8)
-    image = vtk.vtkImageData()
+    image = vtkImageData()
     image.SetDimensions(*padded.shape[::-1])
     image.SetOrigin(*(float(first - 1) for first in low[::-1]))
     image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(padded.ravel(), deep=True))
-    edges = vtk.vtkDiscreteFlyingEdges3D()
+    edges = vtkDiscreteFlyingEdges3D()
     edges.SetInputData(image)
     edges.ComputeScalarsOff()
     edges.ComputeGradientsOff()
     edges.ComputeNormalsOff()
     edges.SetValue(0, 1)
     last = _moved(_smoothed(edges, smoothing) if smoothing > 0 else edges, matrix)
-    normals = vtk.vtkPolyDataNormals()
+    normals = vtkPolyDataNormals()
     normals.SetInputConnection(last.GetOutputPort())
     normals.SplittingOff()
     normals.ConsistencyOn()
@@ -63,8 +68,8 @@ def closed_surface(mask: np.ndarray, matrix: np.ndarray, smoothing: float) -> vt
     return normals.GetOutput()
 
 
-def _smoothed(source: vtk.vtkAlgorithm, smoothing: float) -> vtk.vtkAlgorithm:
-    smoother = vtk.vtkWindowedSincPolyDataFilter()
+def _smoothed(source: vtkAlgorithm, smoothing: float) -> vtkAlgorithm:
+    smoother = vtkWindowedSincPolyDataFilter()
     smoother.SetInputConnection(source.GetOutputPort())
     smoother.SetNumberOfIterations(round(20 + 40 * smoothing))
     smoother.SetPassBand(10.0 ** (-4 * smoothing))
@@ -75,8 +80,8 @@ def _smoothed(source: vtk.vtkAlgorithm, smoothing: float) -> vtk.vtkAlgorithm:
     return smoother
 
 
-def _moved(source: vtk.vtkAlgorithm, matrix: np.ndarray) -> vtk.vtkAlgorithm:
-    transform, mover = vtk.vtkTransform(), vtk.vtkTransformPolyDataFilter()
+def _moved(source: vtkAlgorithm, matrix: np.ndarray) -> vtkAlgorithm:
+    transform, mover = vtkTransform(), vtkTransformPolyDataFilter()
     transform.SetMatrix(matrix.ravel().tolist())
     mover.SetTransform(transform)
     mover.SetInputConnection(source.GetOutputPort())

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonDataModel import vtkPolyData
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
+from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from .arrays import from_vtk, image_array
 from .nodes import nodes_of_class
@@ -51,7 +53,7 @@ class SurfaceMaker:
             for number, ids in enumerate(self._labelmaps.values())
             for segment_id in ids
         ]
-        self._surfaces: dict[str, vtk.vtkPolyData] = {}
+        self._surfaces: dict[str, vtkPolyData] = {}
         try:
             for number, (labelmap, ids) in enumerate(self._labelmaps.items()):
                 self._start(self._folder / str(number), labelmap, ids, str(python or sys.executable))
@@ -87,7 +89,7 @@ class SurfaceMaker:
 
     def _start(self, folder: Path, labelmap: slicer.vtkOrientedImageData, ids: list[str], python: str) -> None:
         folder.mkdir()
-        segmentation, matrix = self._node.GetSegmentation(), vtk.vtkMatrix4x4()
+        segmentation, matrix = self._node.GetSegmentation(), vtkMatrix4x4()
         labelmap.GetImageToWorldMatrix(matrix)
         shift = np.eye(4)
         shift[:3, 3] = labelmap.GetExtent()[::2]
@@ -122,7 +124,7 @@ class SurfaceMaker:
 
     def _take(self, segment_id: str, folder: Path) -> None:
         value = self._node.GetSegmentation().GetSegment(segment_id).GetLabelValue()
-        reader = vtk.vtkXMLPolyDataReader()
+        reader = vtkXMLPolyDataReader()
         reader.SetFileName(str(folder / f"{value}.vtp"))
         reader.Update()
         self._surfaces[segment_id] = reader.GetOutput()

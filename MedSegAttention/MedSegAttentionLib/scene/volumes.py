@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import slicer
-import vtk
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..data.errors import InputError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
@@ -31,7 +31,7 @@ def volume_image(node: slicer.vtkMRMLVolumeNode, place: slicer.vtkMRMLVolumeNode
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None or 0 in image.GetDimensions():
         raise InputError(f"volume '{node.GetName()}' holds no voxels; expected a loaded image. Load it again.")
-    matrix = vtk.vtkMatrix4x4()
+    matrix = vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     place = place or node
     storage = place.GetStorageNode()

@@ -51,7 +51,7 @@ def write_result(
         attention = {}
         for name, volume in result.attention.items():
             attention[name] = write_attention(scene, volume, volume_node, result.provenance, result.ijk_to_ras)
-            mark_partial(attention[name], result.slice_range)
+            mark_partial(attention[name], result)
         if show:
             hide_earlier(segmentation)
             show_overlay(scene, next(iter(attention.values()), None), volume_node)

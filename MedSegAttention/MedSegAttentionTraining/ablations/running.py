@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 from MedSegAttentionLib.checkpoints.loading import Checkpoint
+from MedSegAttentionLib.cohort.cluster import ClusterChoice
+from MedSegAttentionLib.cohort.each import each
 from MedSegAttentionLib.data.card import AttentionMap, Card
 from MedSegAttentionLib.data.errors import UsageError
 from MedSegAttentionLib.data.labels import Code, Label
@@ -33,9 +35,9 @@ from ..fitting.config import TrainingConfig
 from ..fitting.loop import Options, Trainer
 from ..measuring.averaging import THIRDS, Averages
 from ..measuring.complexity import measure_complexity
-from ..measuring.evaluation import score_cases
 from ..measuring.metrics import mean_figures
 from ..measuring.reliability import batches, correlations, measure_case
+from ..measuring.scoring import score_cases
 from ..measuring.timing import seconds_in_turn
 from .comparison import Ablation
 from .peers import build
@@ -54,6 +56,7 @@ def run_ablation(
     options: Options,
     seeds: int | None = None,
     labels: list[str] | None = None,
+    cluster: ClusterChoice | None = None,
 ) -> None:
     """Train and measure what is not finished yet; each run becomes a line of ``NAME.csv`` as soon as it is done.
 
@@ -66,14 +69,16 @@ def run_ablation(
         options: how to carry out the runs; ``max_steps`` makes each a trial, kept apart from whole runs.
         seeds: seeds 0, 1, ... of each row; None takes as many as the ablation asks for.
         labels: of the rows to do; None does all.
+        cluster: whose workers take the runs, each whole; None for this process.
 
     Raises:
         UsageError: a label that is none of the ablation's.
     """
-    known = [row.label for row in ablation.rows]
-    if unknown := sorted(set(labels or ()) - set(known)):
-        raise UsageError(f"ablation '{name}' has no rows {unknown}; expected some of {known}.")
+    known_rows = [row.label for row in ablation.rows]
+    if unknown := sorted(set(labels or ()) - set(known_rows)):
+        raise UsageError(f"ablation '{name}' has no rows {unknown}; expected some of {known_rows}.")
     steps = min(options.max_steps or ablation.steps, ablation.steps)
+    wanted = []
     for seed in range(seeds or ablation.seeds):
         for row in ablation.rows:
             if labels and row.label not in labels:
@@ -82,10 +87,17 @@ def run_ablation(
                 logger.info("%s, %s, seed %d: finished before", name, row.label, seed)
                 continue
             folder = output / name / f"{re.sub('[^a-z0-9]+', '-', row.label.lower()).strip('-')}-seed{seed}-{steps}"
-            figures = train_and_measure(ablation.config(row, seed), data, folder, options)
-            known_before = {"row": row.label, "seed": seed, "steps": steps, "network": row.definition}
-            _append(results / f"{name}.csv", known_before | figures)
-            (folder / "last.pt").unlink()  # what is left over from going on is large
+            known = {"row": row.label, "seed": seed, "steps": steps, "network": row.definition}
+            wanted.append((known, ablation.config(row, seed), folder))
+    start = partial(partial, _run, data, options)
+    runs = each(start, [(config, folder) for _known, config, folder in wanted], cluster)
+    for (known, _config, folder), figures in zip(wanted, runs, strict=True):
+        _append(results / f"{name}.csv", known | figures)
+        (folder / "last.pt").unlink()  # what is left over from going on is large
+
+
+def _run(data: DataFolder, options: Options, run: tuple[TrainingConfig, Path]) -> dict[str, Any]:
+    return train_and_measure(run[0], data, run[1], options)
 
 
 def train_and_measure(config: TrainingConfig, data: DataFolder, folder: Path, options: Options) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
+from MedSegAttentionLib.commands.cohort import add_cluster_options, cluster_choice
 from MedSegAttentionLib.data.errors import UsageError
 
 logger = logging.getLogger(__name__)
-BENCHMARKS = ("networks", "scan", "attention", "zoo", "cohort", "reading")
+BENCHMARKS = ("networks", "scan", "attention", "zoo", "cohort", "reading", "busy")
 
 
 def add_comparing(commands: argparse._SubParsersAction) -> None:
@@ -52,18 +54,22 @@ def _add_benchmark(commands: argparse._SubParsersAction) -> None:
         default="networks",
         help="networks: KLO-Net's against the U-Net (default); scan, attention: against their plain forms; "
         "zoo: all networks and variants in one page; cohort: what a Ray cluster on this machine costs and gives; "
-        "reading: a made CT in each format, and what the checks that a file is whole cost",
+        "reading: a made CT in each format, and what the checks that a file is whole cost; "
+        "busy: a run beside other processes that compute",
     )
     benchmark.add_argument("--size", type=int, metavar="PIXELS", help="256, reading 512; not for attention")
     benchmark.add_argument(
         "--rounds",
         type=int,
         metavar="N",
-        help="how often all are timed (15; scan, zoo 3; attention, reading 5; cohort 8)",
+        help="how often all are timed (15; scan, zoo, busy 3; attention, reading 5; cohort 8)",
     )
     benchmark.add_argument("--device", choices=("cpu", "cuda"), help="networks: cpu (default) or cuda")
     benchmark.add_argument(
-        "--image", type=Path, metavar="FILE", help="networks, cohort: also whole runs on this image ..."
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="networks, cohort: also whole runs on this image; busy: those ...",
     )
     benchmark.add_argument("--checkpoint", metavar="ID|FOLDER", help="... with this checkpoint")
     benchmark.add_argument("--output", type=Path, metavar="FILE", help="zoo: write the page there")
@@ -76,7 +82,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     if (arguments.image is None) != (arguments.checkpoint is None):
         raise UsageError("--image and --checkpoint belong together; expected both or neither.")
     used = {"networks": ("size", "device", "image"), "scan": ("size",), "attention": (), "zoo": ("size", "output")}
-    used |= {"cohort": ("image", "cases", "workers"), "reading": ("size",)}
+    used |= {"cohort": ("image", "cases", "workers"), "reading": ("size",), "busy": ("image",)}
     given = [
         name
         for name in ("size", "device", "image", "output", "cases", "workers")
@@ -86,6 +92,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         raise UsageError(f"benchmark {arguments.what} does not take {', '.join(unused)}; leave it out.")
     if arguments.what == "cohort":
         return _benchmark_cohort(arguments)
+    if arguments.what == "busy":
+        return _benchmark_busy(arguments)
     size, rounds = arguments.size or 256, {"rounds": arguments.rounds} if arguments.rounds else {}
     if arguments.what == "scan":
         from ..measuring.mechanisms import scan_table
@@ -127,6 +135,16 @@ def _benchmark_cohort(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _benchmark_busy(arguments: argparse.Namespace) -> int:
+    from ..measuring.busy import busy_table
+
+    if arguments.image is None:
+        raise UsageError("benchmark busy needs --image FILE and --checkpoint ID; see checkpoints list.")
+    rounds = {"rounds": arguments.rounds} if arguments.rounds else {}
+    logger.info(busy_table(arguments.image, arguments.checkpoint, **rounds))
+    return 0
+
+
 def _add_ablate(commands: argparse._SubParsersAction) -> None:
     ablate = commands.add_parser(
         "ablate",
@@ -146,6 +164,7 @@ def _add_ablate(commands: argparse._SubParsersAction) -> None:
     ablate.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu")
     ablate.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     ablate.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+    add_cluster_options(ablate)
     ablate.set_defaults(run=_ablate)
 
 
@@ -175,6 +194,11 @@ def _run_ablation(name: str, results: Path, arguments: argparse.Namespace) -> No
     from ..data.cases import read_folder
     from ..fitting.loop import Options
 
-    data = read_folder(arguments.data, "train" if arguments.splits else None, arguments.splits)
+    cluster, folder, output = cluster_choice(arguments), arguments.data, arguments.output
+    if cluster:  # workers have another current folder
+        cluster = replace(cluster, gpus=cluster.gpus if arguments.device == "cuda" else 0)
+        folder, output = folder.absolute(), output.absolute()
+    data = read_folder(folder, "train" if arguments.splits else None, arguments.splits)
     options = Options(arguments.device, arguments.threads, arguments.bf16, max_steps=arguments.steps)
-    run_ablation(name, ABLATIONS[name], data, arguments.output, results, options, arguments.seeds, arguments.rows)
+    which = (arguments.seeds, arguments.rows)
+    run_ablation(name, ABLATIONS[name], data, output, results, options, *which, cluster)

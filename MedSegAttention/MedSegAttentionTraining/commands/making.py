@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+from MedSegAttentionLib.commands.cohort import add_cluster_options, cluster_choice
 from MedSegAttentionLib.commands.segment import attention_choice
 from MedSegAttentionLib.data.errors import InputError, UsageError
 
@@ -33,6 +34,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
         help="share of patients, sequences or pictures drawn for test, instead of the published split",
     )
     prepare.add_argument("--list", action="store_true", help="where each data set is had, and under which terms")
+    add_cluster_options(prepare)
     prepare.set_defaults(run=_prepare)
 
 
@@ -45,7 +47,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.out is None:
         raise UsageError("prepare needs DATASET SOURCE OUT; expected all three, or --list.")
-    counts = prepare(arguments.dataset, arguments.source, arguments.out, arguments.seed, arguments.test_share)
+    draw = (arguments.seed, arguments.test_share)
+    counts = prepare(arguments.dataset, arguments.source, arguments.out, *draw, cluster_choice(arguments))
     logger.info("%s: %s", arguments.out, ", ".join(f"{count} {part}" for part, count in counts.items()))
     return 0
 

@@ -7,6 +7,7 @@ import json
 import logging
 from pathlib import Path
 
+from MedSegAttentionLib.commands.cohort import add_cluster_options, cluster_choice
 from MedSegAttentionLib.data.errors import UsageError
 from MedSegAttentionLib.inference.settings import DEVICES
 
@@ -44,6 +45,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument("--device", choices=DEVICES, default="auto")
     evaluate.add_argument("--json", type=Path, metavar="FILE")
     evaluate.add_argument("--csv", type=Path, metavar="FILE")
+    add_cluster_options(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -61,6 +63,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         test_time_flips=arguments.flips,
         json_path=arguments.json,
         csv_path=arguments.csv,
+        cluster=cluster_choice(arguments),
     )
     logger.info("mean over %d cases: %s", len(report["cases"]), json.dumps(report["mean"]))
     for name, figures in report["per_class"].items():

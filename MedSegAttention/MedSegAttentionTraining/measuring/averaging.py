@@ -75,6 +75,16 @@ class Averages:
             if self.thirds is not None and value == 1 and counts[:, 2].any():
                 self.thirds.append(_thirds(counts[::-1] if upwards else counts))
 
+    def merge(self, later: Averages) -> None:
+        """Count the cases of ``later``, of the same classes, after those of this one."""
+        for name in self.names:
+            self.slices[name] += later.slices[name]
+            self.empty[name] += later.empty[name]
+            self.found_in_empty[name] += later.found_in_empty[name]
+            self.pixels[name] += later.pixels[name]
+        if self.thirds is not None:
+            self.thirds += later.thirds
+
     def summary(self) -> dict[str, dict]:
         """JSON-ready: ``per_slice``, ``pooled``, ``weighted_jaccard``, ``thirds`` if asked for; see :data:`RULES`."""
         report = {

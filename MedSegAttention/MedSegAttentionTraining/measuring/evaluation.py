@@ -10,41 +10,33 @@ import csv
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from MedSegAttentionLib.checkpoints.card_file import read_card
 from MedSegAttentionLib.checkpoints.catalogue import choose_checkpoint, find_checkpoint, list_checkpoints
+from MedSegAttentionLib.cohort.cluster import ClusterChoice
 from MedSegAttentionLib.data.card import Card
 from MedSegAttentionLib.data.errors import CheckpointError, InputError, UsageError
 from MedSegAttentionLib.data.labels import Label
-from MedSegAttentionLib.data.result import VolumeResult
 from MedSegAttentionLib.data.task import task_names
-from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import read_volume
-from MedSegAttentionLib.networks.layers.dynamic_knn_attention import DynamicKNNAttention
 from MedSegAttentionLib.runner.in_process import RunSettings, run
 
-from ..data.cases import DataFolder, read_case, read_folder
+from ..data.cases import DataFolder, read_folder
 from ..fitting.config import read_config
 from ..fitting.parts import parts_of
 from . import averaging, quality
 from .averaging import Averages, interval
-from .metrics import FIGURES, TauStatistics, mean_figures, score_case, scored_classes
-from .quality import looked_at_first, trust_of
+from .metrics import FIGURES, mean_figures
+from .quality import trust_of
+from .scoring import Predict, score_cases
 from .segmentations import of_segmentations
 
 logger = logging.getLogger(__name__)
 
-Predict = Callable[[VolumeImage], VolumeResult]
-
-EXPECTED = ("voxels", "expected_dice", "expected_dice_interval")
-"""Of what a run says of a class, kept beside what is true."""
 RULES = {
     "case": "A case is a patient volume, or one picture. Its figures are means over the classes present in its "
     "reference, each class against all the rest. Where the reference has none: over those found in error (Dice 0), "
@@ -72,6 +64,7 @@ def evaluate(
     json_path: str | Path | None = None,
     csv_path: str | Path | None = None,
     predict: Predict | None = None,
+    cluster: ClusterChoice | None = None,
 ) -> dict[str, Any]:
     """Measure a checkpoint on a folder of images with reference masks.
 
@@ -89,6 +82,7 @@ def evaluate(
         json_path: where to write what is returned.
         csv_path: where to write a row for each case and class.
         predict: segments an image in place of the checkpoint's network; its classes must be those of the card.
+        cluster: whose workers take the cases; None for this process.
 
     Returns:
         JSON-ready: ``checkpoint``, ``data``, ``cases``, ``mean``, ``per_class``, ``tau``, ``rules`` and more.
@@ -97,6 +91,10 @@ def evaluate(
         InputError: the folder cannot be used, or has no class in common with the checkpoint.
         CheckpointError: no such checkpoint.
     """
+    if cluster is not None:  # workers have another current folder
+        cluster = replace(cluster, gpus=0 if device == "cpu" else cluster.gpus)
+        data_folder = Path(data_folder).absolute()
+        segmentations = segmentations and Path(segmentations).absolute()
     data = _chosen_cases(data_folder, split, splits, config)
     if segmentations is not None:
         card, predict = of_segmentations(segmentations, data)
@@ -112,7 +110,7 @@ def evaluate(
     averages = Averages(
         [label.name for label in labels], thirds=[label.name.lower() for label in labels] == ["prostate"]
     )
-    cases, tau = score_cases(card, data, labels, predict, averages)
+    cases, tau = score_cases(card, data, labels, predict, averages, cluster)
     report = {
         "checkpoint": card.id,
         "weights_sha256": card.weights_sha256,
@@ -152,57 +150,6 @@ def common_labels(card: Card, data: DataFolder) -> list[Label]:
     return common
 
 
-def score_cases(
-    card: Card,
-    data: DataFolder,
-    labels: list[Label],
-    predict: Predict,
-    averages: Averages | None = None,
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Segment and score every case.
-
-    Args:
-        card: of the checkpoint behind ``predict``.
-        data: the cases.
-        labels: the classes to score.
-        predict: an image to its segmentation.
-        averages: gets every case, for the other rules of averaging.
-
-    Returns:
-        One entry for each case, and the tau statistics of each map.
-    """
-    names = [label.name for label in labels]
-    values = {name: value for value, name in enumerate(names, start=1)}
-    entries: list[dict[str, Any]] = []
-    statistics: dict[str, TauStatistics] = {}
-    for done, case in enumerate(data.cases, start=1):
-        image, reference = read_case(data, case, names)
-        result = predict(image)
-        spacing = image.spacing[::-1] if data.spacing_is_real else None
-        found = _in_order(result.labels, labels)
-        scores = score_case(found, reference, values, spacing)
-        if averages:
-            averages.add(found, reference, _superior(image))
-        counted = scored_classes(scores)
-        told = {item["name"]: {key: item[key] for key in EXPECTED} for item in result.found()}
-        rows = {
-            name: {**asdict(score), "counts": name in counted, **told.get(name, dict.fromkeys(EXPECTED))}
-            for name, score in scores.items()
-        }
-        entries.append(
-            {
-                "case": case.name,
-                **mean_figures([rows[name] for name in counted]),
-                "per_class": rows,
-                "look_first": looked_at_first(result, found, reference),
-                "warnings": list(result.provenance.get("warnings", [])),
-            }
-        )
-        _add_tau(statistics, result, card)
-        logger.info("%s: Dice %.4f (%d of %d)", case.name, entries[-1]["dice"], done, len(data.cases))
-    return entries, {name: item.summary() for name, item in statistics.items()}
-
-
 def write_csv(report: dict[str, Any], path: str | Path) -> None:
     """A row for each case and class, and the mean over cases as the last row; an undefined figure is an empty cell."""
     columns = ("case", "class", *FIGURES, "in_reference", "found", "counts", "voxels", "expected_dice")
@@ -239,33 +186,6 @@ def _checkpoint_folder(checkpoint: str | Path, data: DataFolder) -> Path:
         if str(checkpoint) not in task_names(list_checkpoints()):
             raise
         return choose_checkpoint(str(checkpoint), read_volume(data.cases[0].image))  # it has several
-
-
-def _superior(image: VolumeImage) -> tuple[int, bool]:
-    """Array axis closest to the body's long axis, and whether its index grows towards the head."""
-    along = image.ijk_to_ras[2, :3] / np.asarray(image.spacing)
-    axis = int(np.abs(along).argmax())
-    return 2 - axis, bool(along[axis] > 0)
-
-
-def _in_order(found: np.ndarray, labels: list[Label]) -> np.ndarray:
-    """Values of the checkpoint to 1, 2, ... in the order of ``labels``; classes not among them become background."""
-    table = np.zeros(256, np.uint8)
-    for value, label in enumerate(labels, start=1):
-        table[label.value] = value
-    return table[found]
-
-
-def _add_tau(statistics: dict[str, TauStatistics], result: VolumeResult, card: Card) -> None:
-    for name, volume in result.attention.items():
-        if not name.startswith("tau_"):
-            continue
-        if name not in statistics:
-            defaults = signature(DynamicKNNAttention).parameters
-            bounds = (card.network_config.get(bound, defaults[bound].default) for bound in ("k_min", "k_max"))
-            statistics[name] = TauStatistics(*bounds, result.provenance["attention_positions"][name])
-        k_share = result.attention.get("k_" + name.removeprefix("tau_"))
-        statistics[name].add(volume.array, None if k_share is None else k_share.array)
 
 
 def _class_mean(cases: list[dict[str, Any]], name: str) -> dict[str, float | int | None]:

@@ -143,6 +143,11 @@ class TauStatistics:
         self.sum += float(tau.sum(dtype=np.float64))
         self.neighbours += int(neighbours.sum(dtype=np.float64))
 
+    def merge(self, later: TauStatistics) -> None:
+        """Count the positions of ``later``, of the same stage, too."""
+        for name in ("histogram", "positions", "at_k_min", "at_k_max", "sum", "neighbours"):
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+
     def summary(self) -> dict[str, list[int] | float | int]:
         """JSON-ready; at least one position must have been added.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -72,6 +73,8 @@ class Application:
         selected: modules that were switched to.
         leaves: called when another module is shown.
         segment_editor: what Segment Editor was told.
+        log: (level, text) of each entry of the application's log.
+        views: what the slice view looks like, as bytes; None for an application without views.
     """
 
     shown: list[tuple[str, str]] = field(default_factory=list)
@@ -87,6 +90,8 @@ class Application:
     selected: list[str] = field(default_factory=list)
     leaves: Any = None
     segment_editor: SegmentEditor = field(default_factory=SegmentEditor)
+    log: list[tuple[str, str]] = field(default_factory=list)
+    views: Callable[[], bytes] | None = None
     applicationName: str = "test double"  # noqa: N815 - Slicer's name
     applicationVersion: str = "0.0"  # noqa: N815 - Slicer's name
 
@@ -97,6 +102,21 @@ class Application:
 
     def clipboard(self) -> QtGui.QClipboard:
         return QtGui.QGuiApplication.clipboard()
+
+    def errorLogModel(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            logEntryCount=lambda: len(self.log),
+            logEntryData=lambda row, column: self.log[row][column],
+            logEntryDescription=lambda row: self.log[row][1],
+        )
+
+    def layoutManager(self) -> SimpleNamespace | None:
+        """None without a main window; its views give pictures."""
+        if self.views is None:
+            return None
+        grabbed = SimpleNamespace(save=lambda path: Path(path).write_bytes(self.views()))
+        view = SimpleNamespace(grab=lambda: grabbed)
+        return SimpleNamespace(sliceWidget=lambda _name: SimpleNamespace(sliceView=lambda: view))
 
     def restart(self) -> None:
         self.restarts += 1
@@ -136,7 +156,8 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
         "QTimer": QTimer,
     }
     _module(monkeypatch, "qt", **WIDGETS, **outside_world(application), **plain, QUiLoader=QUiLoader)
-    _module(monkeypatch, "ctk", **{name: kind for name, kind in STAND_INS.items() if name.startswith("ctk")})
+    widgets = {name: kind for name, kind in STAND_INS.items() if name.startswith("ctk")}
+    _module(monkeypatch, "ctk", **widgets, ctkErrorLogAbstractModel=SimpleNamespace(LogLevelColumn=0))
     _module(
         monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate
     )
@@ -150,6 +171,7 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     for name, value in (named | {name: STAND_INS[name] for name in ("qMRMLWidget", "qMRMLNodeComboBox")}).items():
         monkeypatch.setattr(slicer, name, value, raising=False)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
+    monkeypatch.setattr(slicer.util, "forceRenderAllViews", lambda: None)
     monkeypatch.setattr(slicer.util, "selectModule", application.selectModule)
     for name in DISPLAYS:
         monkeypatch.setattr(slicer.util, name, _recorder(application, name))

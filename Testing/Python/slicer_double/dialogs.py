@@ -21,6 +21,9 @@ def outside_world(application: Any) -> dict[str, type]:
                 raise TypeError(f"setting '{key}' does not take {value!r}")
             application.settings[key] = str(value).lower() if isinstance(value, bool) else str(value)
 
+        def allKeys(self) -> list[str]:
+            return list(application.settings)
+
         def contains(self, key: str) -> bool:
             return key in application.settings
 

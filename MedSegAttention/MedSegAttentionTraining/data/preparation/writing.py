@@ -7,12 +7,14 @@ import json
 import logging
 import random
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from MedSegAttentionLib.cohort.cluster import ClusterChoice
+from MedSegAttentionLib.cohort.each import each
 from MedSegAttentionLib.data.errors import InputError, UsageError
 from MedSegAttentionLib.files.reading import stem_of
 
@@ -52,7 +54,12 @@ class Split:
 
 
 def prepare(
-    dataset: str, source: str | Path, out: str | Path, seed: int = 0, test_share: float | None = None
+    dataset: str,
+    source: str | Path,
+    out: str | Path,
+    seed: int = 0,
+    test_share: float | None = None,
+    cluster: ClusterChoice | None = None,
 ) -> dict[str, int]:
     """Turn the download ``source`` into the folder ``out``; goes on where an earlier run stopped.
 
@@ -63,6 +70,7 @@ def prepare(
         seed: of the draw.
         test_share: share of the patients (sequences, pictures) drawn for test, 0 to 1. None takes the published split,
             and where there is none the data set's own share.
+        cluster: whose workers write the cases; None for this process.
 
     Returns:
         Number of cases in each part of the split.
@@ -81,7 +89,7 @@ def prepare(
         raise InputError(f"'{out}' lies in the download '{source}'; expected a folder outside of it.")
     cases = _checked(FINDERS[dataset](source), about, source)
     _open(out, dataset)
-    _write_cases(cases, out)
+    _write_cases(cases, out, cluster)
     split, parts = divide(cases, seed, test_share, about.test_share)
     _describe(dataset, about, split, cases, parts, out)
     shutil.rmtree(out / UNFINISHED)
@@ -128,19 +136,25 @@ def _open(out: Path, dataset: str) -> None:
     marker.touch()
 
 
-def _write_cases(cases: list[SourceCase], out: Path) -> None:
+def _write_cases(cases: list[SourceCase], out: Path, cluster: ClusterChoice | None) -> None:
     """Write the cases that are not there yet; each is moved to its place when it is whole, the image last."""
-    work = out / UNFINISHED / "case"
     there = {stem_of(path) for path in (out / "images").glob("*")}
     missing = [case for case in cases if case.name not in there]
-    for case in tqdm(missing, desc="cases", mininterval=5):
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
-        case.write(work)
-        for path in sorted(work.glob("*/*"), reverse=True):  # masks, labels, images
-            (out / path.parent.name).mkdir(exist_ok=True)
-            path.replace(out / path.parent.name / path.name)
+    where = cluster and replace(cluster, gpus=0)
+    written = each(partial(partial, _write_case, out), missing, where)
+    for _done in tqdm(written, desc="cases", total=len(missing), mininterval=5):
+        pass
     logger.info("%d cases written, %d were there", len(missing), len(cases) - len(missing))
+
+
+def _write_case(out: Path, case: SourceCase) -> None:
+    work = out / UNFINISHED / f"case {case.name}"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    case.write(work)
+    for path in sorted(work.glob("*/*"), reverse=True):  # masks, labels, images
+        (out / path.parent.name).mkdir(exist_ok=True)
+        path.replace(out / path.parent.name / path.name)
 
 
 def _describe(
