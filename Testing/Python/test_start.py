@@ -68,6 +68,12 @@ def test_a_refusal_loads_neither_torch_nor_mrml(number, tmp_path, an_image):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("number", (0, 1))
+def test_what_is_refused_unread_waits_for_no_reader(number, tmp_path, an_image):
+    words = list(refusals(tmp_path, an_image).values())[number]
+    assert not run("segment", *words)[1] & {"SimpleITK", "pydicom", "nibabel"}
+
+
 def test_a_run_loads_no_tiles_and_no_plots(tmp_path, an_image):
     folder = write_checkpoint(tmp_path / "checkpoint")
     status, modules, error = run(

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoints.catalogue import check_task, list_checkpoints, possible_cards
-from ..data.card import Card
+from ..checkpoints.catalogue import check_task, possible_cards
 from ..data.errors import InputError
-from ..data.task import task_names
-from ..files.series_choice import Verdict, best, judge, weighting_of
-from ..files.study import FoundSeries, find_series
 from ..files.unpacking import unpacked
 
 logger = logging.getLogger(__name__)
-
-COLUMNS = ("study", "series", "modality", "plane", "weighting", "images", "mm", "description", "taken")
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -35,64 +28,13 @@ def run_command(arguments: argparse.Namespace) -> int:
         check_task(arguments.task)
     if not arguments.study.exists():
         raise InputError(f"'{arguments.study}' does not exist; expected a DICOM file, folder, DICOMDIR or zip.")
+    from ..files.study import find_series
+    from .series_table import series_table
+
     with unpacked(arguments.study) as place:
         series = find_series(place)
         if not series:
             raise InputError(f"'{arguments.study}' holds no DICOM file; expected a study.")
-        cards = possible_cards(arguments.task, arguments.checkpoint)
-        rows = [(*_looks(one), verdict) for one, verdict in zip(series, _verdicts(series, cards), strict=True)]
-    for line in _aligned([COLUMNS, *rows]):
-        logger.info("%s", line)
+        for line in series_table(series, possible_cards(arguments.task, arguments.checkpoint)):
+            logger.info("%s", line)
     return 0
-
-
-def _looks(series: FoundSeries) -> tuple[str, ...]:
-    return (
-        str(series.study),
-        "" if series.number is None else str(series.number),
-        series.modality,
-        series.plane,
-        weighting_of(series)[0],
-        str(series.slices or ""),
-        " x ".join(f"{value:.3g}" for value in series.spacing),
-        series.description,
-    )
-
-
-def _verdicts(series: Sequence[FoundSeries], cards: Sequence[Card]) -> list[str]:
-    """The last column: of one task the best of each study and why not the others, else the tasks that take it."""
-    if not cards:
-        return [_tasks_for(one) for one in series]
-    verdicts = [judge(one, cards) for one in series]
-    chosen = {
-        study: _best([one for one in verdicts if one.series.study == study]) for study in {s.study for s in series}
-    }
-    return [_word(one, chosen[one.series.study]) for one in verdicts]
-
-
-def _best(verdicts: Sequence[Verdict]) -> Verdict | None:
-    try:
-        return best(verdicts)[0]
-    except InputError:  # none, or several: their words say so
-        return None
-
-
-def _word(verdict: Verdict, chosen: Verdict | None) -> str:
-    if verdict.series.fault is not None:
-        return f"no: {verdict.series.fault}"
-    if verdict.card is None:
-        return f"no: {verdict.reason}"
-    return f"{'best' if verdict is chosen else 'yes'}, by {verdict.card.id}: {verdict.words}"
-
-
-def _tasks_for(series: FoundSeries) -> str:
-    if reason := series.no_image or series.no_stack or series.fault:
-        return f"no: {reason}"
-    cards = list_checkpoints()
-    tasks = [task for task in task_names(cards) if judge(series, possible_cards(task)).card]
-    return f"by {', '.join(tasks)}" if tasks else "no: no task takes such images"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..data.errors import InputError
 from .dicom_places import frame_count, group_of
@@ -141,6 +140,8 @@ def _read_as_known(file: File) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
+    import SimpleITK as sitk
+
     try:
         with quiet_libraries():
             image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")

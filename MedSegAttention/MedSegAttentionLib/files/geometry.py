@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..data.volume import largest_cosine
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 EXACT, ROUNDED = 1e-5, 0.02
@@ -19,6 +22,8 @@ EXACT, ROUNDED = 1e-5, 0.02
 @contextmanager
 def quiet_itk() -> Iterator[None]:
     """Without ITK's own warnings on stderr, which name addresses and no file; its errors are raised all the same."""
+    import SimpleITK as sitk  # what refuses an image before it is read does not wait for it
+
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
