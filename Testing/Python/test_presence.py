@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,11 +131,11 @@ def test_a_fit_without_empty_slices_is_refused():
             fit_presence(features, constant, ["one", "two"])
 
 
-def test_calibrate_export_and_segment_by_command(tmp_path, capsys):
-    """From a folder of discs to a card with a presence score that leaves empty slices empty."""
+def discs_and_config(tmp_path: Path, *sides: int) -> list[str]:
+    """``calibrate`` with its arguments, of four cases with a square of each of the ``sides`` in a slice of its own."""
     folder = tmp_path / "made" / "discs"
     for number in range(4):
-        labels = squares(0, 0, 20, 24, 4 + number).array
+        labels = squares(*sides, 4 + number).array
         image = labels.copy()
         image[0, 30:33, 30:33] = 1  # something bright that is no prostate
         for sub, array in (("images", image), ("labels", labels.astype(np.uint8))):
@@ -143,22 +144,38 @@ def test_calibrate_export_and_segment_by_command(tmp_path, capsys):
             picture.SetSpacing((1.0, 1.0, 3.0))
             sitk.WriteImage(picture, str(folder / sub / f"case{number}.nii.gz"))
     (folder / "dataset.json").write_text(json.dumps({"labels": {"prostate": 1}}))
+    settings = {
+        "checkpoint": "prostate-klo-net",
+        "task": "prostate",
+        "network": {"name": "klo-net", "width": 8},
+        "classes": ["prostate"],
+        "intensity": {"method": "window", "low": 0, "high": 1},
+        "stages": [{"fit": {"fit": "spacing", "mm": 1.0, "size": 64}, "epochs": 1}],
+        "validation_share": 0.5,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     checkpoint = write_checkpoint(tmp_path / "checkpoint")
-    config = tmp_path / "config.json"
-    config.write_text(
-        json.dumps(
-            {
-                "checkpoint": "prostate-klo-net",
-                "task": "prostate",
-                "network": {"name": "klo-net", "width": 8},
-                "classes": ["prostate"],
-                "intensity": {"method": "window", "low": 0, "high": 1},
-                "stages": [{"fit": {"fit": "spacing", "mm": 1.0, "size": 64}, "epochs": 1}],
-                "validation_share": 0.5,
-            }
-        )
-    )
-    words = ["calibrate", "--checkpoint", str(checkpoint), "--data", str(folder), "--config", str(config), "--json"]
+    return [
+        "calibrate",
+        *("--checkpoint", str(checkpoint), "--data", str(folder)),
+        "--config",
+        f"{tmp_path}/config.json",
+    ]
+
+
+def test_where_no_slice_is_empty_no_presence_is_judged(tmp_path, capsys):
+    words = discs_and_config(tmp_path, 12, 20, 24)
+    assert main([*words, "--json", str(tmp_path / "fitted.json")]) == 0
+    assert "every slice kept aside shows prostate" in capsys.readouterr().err
+    report = json.loads((tmp_path / "fitted.json").read_text())
+    assert report["presence"] == {}
+    assert report["temperature"] > 0
+
+
+def test_calibrate_export_and_segment_by_command(tmp_path, capsys):
+    """From a folder of discs to a card with a presence score that leaves empty slices empty."""
+    words = [*discs_and_config(tmp_path, 0, 0, 20, 24), "--json"]
+    checkpoint, folder = tmp_path / "checkpoint", tmp_path / "made" / "discs"
     assert main([*words, str(tmp_path / "fitted.json")]) == 0
     report = json.loads((tmp_path / "fitted.json").read_text())
     assert report["cases"] == 2

@@ -6,6 +6,7 @@ canvas, by slice; the expected Dice on segments as the application makes them wi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ from .metrics import dice_of
 from .presence import LOST, fit_presence
 from .quality import fit_quality
 
+logger = logging.getLogger(__name__)
+
 PIXELS = 2000
 """Pixels of a slice, evenly spread, that the temperature is fitted on."""
 
@@ -62,10 +65,11 @@ def calibrate(
     Returns:
         JSON-ready: ``checkpoint``, ``weights_sha256``, ``data``, ``cases``, and for the card ``temperature``,
         ``presence``, ``quality``, ``familiar`` and ``sizes`` (see :class:`~MedSegAttentionLib.data.card.Card`; those of
-        ``measured`` of ``presence`` are, for each class, of the very slices it was fitted on).
+        ``measured`` of ``presence`` are, for each class, of the very slices it was fitted on, and there is none where
+        every slice kept aside shows every class: nothing then says what an empty one looks like).
 
     Raises:
-        InputError: the data do not fit the checkpoint, nothing was kept aside, or every slice kept aside shows a class.
+        InputError: the data do not fit the checkpoint, nothing was kept aside, or none of it shows a class.
     """
     loaded = load_checkpoint(find_checkpoint(checkpoint))
     settings = read_config(config)
@@ -79,7 +83,7 @@ def calibrate(
     logits, reference, features, there = (torch.cat(column) for column in zip(*seen, strict=True))
     fitted = {
         "temperature": fit_temperature(logits, reference),
-        "presence": fit_presence(features.numpy(), there.numpy(), [label.name for label in loaded.card.labels], lost),
+        "presence": _presence(features, there, [label.name for label in loaded.card.labels], lost),
     }
     loaded = replace(loaded, card=replace(loaded.card, **fitted))
     pairs = [pair for folder in kept for case in folder.cases for pair in _expectations(loaded, folder, case, device)]
@@ -93,6 +97,13 @@ def calibrate(
         "familiar": fit_familiar(loaded, predictor, [learned for learned, _ in parts], kept),
         "sizes": class_sizes([learned for learned, _ in parts], loaded.card.labels),
     }
+
+
+def _presence(features: Tensor, there: Tensor, names: list[str], lost: float) -> dict[str, Any]:
+    if there.all():
+        logger.warning("every slice kept aside shows %s: whether a slice shows nothing is not judged", ", ".join(names))
+        return {}
+    return fit_presence(features.numpy(), there.numpy(), names, lost)
 
 
 def _expectations(checkpoint: Checkpoint, data: DataFolder, case: Case, device: str) -> Iterator[tuple[float, float]]:
