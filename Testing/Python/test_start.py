@@ -68,7 +68,7 @@ def test_a_refusal_loads_neither_torch_nor_mrml(number, tmp_path, an_image):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("number", (0, 1))
+@pytest.mark.parametrize("number", [0, 1])
 def test_what_is_refused_unread_waits_for_no_reader(number, tmp_path, an_image):
     words = list(refusals(tmp_path, an_image).values())[number]
     assert not run("segment", *words)[1] & {"SimpleITK", "pydicom", "nibabel"}
