@@ -50,17 +50,24 @@ def test_every_task_has_a_checkpoint():
 def test_the_default_is_the_one_that_measured_best_on_the_cases_kept_aside(task):
     cards = [card for card in list_checkpoints() if card.task == task]
     for default in default_checkpoints(cards, task):
-        scores = {}
+        scores, learned = {}, {}
         for rival in (card for card in cards if card.modality == default.modality):
             found = reports(rival.id, "selection/*.json")
             assert {report["split"] for report in found} == {"selection"}
             assert {report["weights_sha256"] for report in found} == {rival.weights_sha256}
-            scores[rival.id] = {
-                (report["data"], case["case"]): case["dice"] for report in found for case in report["cases"]
-            }
-        assert len({frozenset(score) for score in scores.values()}) == 1  # the same cases for all
+            scores[rival.id] = dice_by_case(found)
+            learned[rival.id] = set(dice_by_case(reports(rival.id, "fitted/*.json")))
         assert default.default
-        assert default.id == max(scores, key=lambda name: np.mean(list(scores[name].values())))
+        rivals = {name for name in scores if not learned[name] & set(scores[default.id])}
+        assert len({frozenset(scores[name]) for name in rivals}) == 1  # the same cases for all
+        assert default.id == max(rivals, key=lambda name: np.mean(list(scores[name].values())))
+        for name in set(scores) - rivals:  # it learned from what the default kept aside, and the other way round
+            assert learned[default.id] & set(scores[name])
+            assert len(learned[name]) < len(learned[default.id])
+
+
+def dice_by_case(found: list[dict]) -> dict[tuple[str, str], float]:
+    return {(report["data"], case["case"]): case["dice"] for report in found for case in report["cases"]}
 
 
 @pytest.mark.parametrize("card", [card for card in list_checkpoints() if card.default], ids=lambda card: card.id)

@@ -195,7 +195,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     )
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    logger.info("temperature %.3f; presence %s", report["temperature"], json.dumps(report["presence"].get("measured", {})))
+    presence = json.dumps(report["presence"].get("measured", {}))
+    logger.info("temperature %.3f; presence %s", report["temperature"], presence)
     return 0
 
 

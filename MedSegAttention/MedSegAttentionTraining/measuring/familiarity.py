@@ -36,8 +36,8 @@ MOST_CASES = 200
 MOST_AXES, SLICES_AN_AXIS = 48, 8
 FALSE_ALARMS = 0.02
 """Share of the cases kept aside that may count as unlike."""
-ENOUGH_CASES, MARGIN = 50, 1.16
-"""With fewer cases kept aside their largest distance, times the margin, is the threshold."""
+ENOUGH_CASES, MARGIN = 50, 0.5
+"""With n, fewer, cases kept aside their largest distance, times ``1 + MARGIN / sqrt(n)``, is the threshold."""
 
 
 ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -109,7 +109,7 @@ def threshold_of(distances: Sequence[float]) -> float:
     """The distance above which an image counts as unlike, from those of cases kept aside."""
     if len(distances) >= ENOUGH_CASES:
         return float(np.quantile(distances, 1 - FALSE_ALARMS))
-    return MARGIN * max(distances)
+    return (1 + MARGIN / len(distances) ** 0.5) * max(distances)
 
 
 def measure_familiarity(
