@@ -122,9 +122,9 @@ def test_the_nearest_known_kind_is_named_where_another_checkpoint_knows_it(a_fol
 @pytest.mark.parametrize(
     ("card", "modality", "array", "named"),
     [
-        ("prostate-knn-unet", "CT", np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-net"]),
-        ("prostate-knn-unet", None, np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-net"]),
-        ("abdomen-ct-klo-net", "MR", np.linspace(0, 900, 4000), ["abdomen-mr-klo-net", "prostate-knn-unet"]),
+        ("prostate-knn-unet", "CT", np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-lite"]),
+        ("prostate-knn-unet", None, np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-lite"]),
+        ("abdomen-ct-klo-lite", "MR", np.linspace(0, 900, 4000), ["abdomen-mr-klo-lite", "prostate-knn-unet"]),
         ("polyp-klo-lite", "DMS", np.linspace(0, 255, 12000), ["skin-klo-lite"]),
         ("skin-klo-lite", "ES", np.linspace(0, 255, 12000), ["polyp-klo-lite"]),
         ("prostate-knn-unet", "PT", np.linspace(0, 900, 4000), []),

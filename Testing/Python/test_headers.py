@@ -302,7 +302,7 @@ def test_colours_of_16_bits_and_of_0_to_1_are_read(kind, largest, suffix, tmp_pa
     sitk.WriteImage(sitk.GetImageFromArray((picture * largest).astype(kind), isVector=True), str(path))
     volume = read_volume(path)
     assert volume.array.shape == (1, 6, 9, 3)
-    scale = 255 if volume.array.dtype == np.uint8 else 1
+    scale = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(volume.array.dtype, 1)
     np.testing.assert_allclose(volume.array[0] / scale, picture, atol=1 / 250)
 
 

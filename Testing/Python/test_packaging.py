@@ -85,7 +85,7 @@ def test_the_installed_extension_segments_the_demo_volume(an_installation, a_rea
     done = python(an_installation, "-m", "MedSegAttentionLib", *arguments)
     assert done.returncode == 0, done.stderr
     provenance = json.loads((tmp_path / "out" / "ct.json").read_text())
-    assert provenance["checkpoint"] == "abdomen-ct-klo-net"
+    assert provenance["checkpoint"] == "abdomen-ct-klo-lite"
     segmentation = sitk.ReadImage(str(tmp_path / "out" / "ct.seg.nrrd"))
     assert segmentation.GetSize()[:3] == (*volume.GetSize()[:2], 10)
     assert sitk.GetArrayViewFromImage(segmentation).max() > 0

@@ -174,7 +174,8 @@ def test_a_device_that_is_not_there_is_refused(a_folder):
 
 
 @pytest.mark.parametrize("message", OUT_OF_MEMORY)
-def test_out_of_memory_halves_the_batch_and_says_so(message, tmp_path):
+def test_out_of_memory_halves_the_batch_and_says_so(message, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "_predict_slices", lambda self, batch: [self._predict_batch(batch)])  # as on a GPU
     volume = stairs(9)
     checkpoint = checkpoint_of(ThresholdNetwork(fits=2, message=message), tmp_path)
     segmentation = SegmentationRun(volume, checkpoint, RunSettings(device="cpu", batch_size=8))
