@@ -19,8 +19,8 @@ from conftest import geometry
 from dicom_studies import a_study_series, change
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.files.reading import read_volume
-from test_study import ARRAY as LONGER
-from test_study import mr
+from study_tools import ARRAY as LONGER
+from study_tools import mr
 
 pytest_plugins = ["command_fixtures"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import zoom
+from scipy.ndimage import gaussian_filter, zoom
 
 from MedSegAttentionLib.data.volume import VolumeImage
 
@@ -151,3 +151,23 @@ NONSENSE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "noise": _noise,
 }
 """What makes another image of the voxels ``[K, J, I]`` or ``[K, J, I, C]``, under the header that they had."""
+
+
+def _blurred(array: np.ndarray) -> np.ndarray:
+    return gaussian_filter(array, (0, 6, 6, 0)[: array.ndim])
+
+
+def _middle(array: np.ndarray) -> np.ndarray:
+    rows, columns = (slice(n // 3, n - n // 3) for n in array.shape[1:3])
+    return array[:, rows, columns]
+
+
+ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": NONSENSE["as it is"],
+    "inverted": NONSENSE["inverted"],
+    "upside-down": NONSENSE["upside down"],
+    "blurred": _blurred,
+    "middle": _middle,
+    "noise": NONSENSE["noise"],
+}
+"""What ``familiarity --altered`` does to the voxels first; ``middle`` keeps the middle third of a side."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from scipy.ndimage import gaussian_filter
 
 from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
 from MedSegAttentionLib.checkpoints.loading import Checkpoint, load_checkpoint
@@ -28,6 +27,7 @@ from MedSegAttentionLib.inference.preparation import prepare
 from MedSegAttentionLib.inference.settings import RunSettings
 
 from ..data.cases import DataFolder
+from .alterations import ALTERATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +38,6 @@ FALSE_ALARMS = 0.02
 """Share of the cases kept aside that may count as unlike."""
 ENOUGH_CASES, MARGIN = 50, 0.5
 """With n, fewer, cases kept aside their largest distance, times ``1 + MARGIN / sqrt(n)``, is the threshold."""
-
-
-ALTERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "none": lambda array: array,
-    "inverted": lambda array: array.max() - array,
-    "upside-down": lambda array: array[:, ::-1],
-    "blurred": lambda array: gaussian_filter(array, (0, 6, 6, 0)[: array.ndim]),
-    "middle": lambda array: array[:, slice(*_third(array.shape[1])), slice(*_third(array.shape[2]))],
-    "noise": lambda array: np.random.default_rng(0).uniform(array.min(), array.max(), array.shape).astype(np.float32),
-}
-"""Name -> what is done to the voxels ``[K, J, I]`` or ``[K, J, I, C]``; ``middle`` keeps the middle third of a side."""
-
-
-def _third(size: int) -> tuple[int, int]:
-    return size // 3, size - size // 3
 
 
 def fit_familiar(
