@@ -92,7 +92,7 @@ def live(ui: Any, run: Any, scene: Any, volume_node: Any, loop: Loop) -> None:
     loop.until(lambda: run.handle.progress.finished >= 1)
     waits = []
     for number in range(LIVE_SLICES):
-        show(scene, volume_node, 20 + 3 * number)
+        show(scene, volume_node, 12 + 2 * number)
         waits.append(loop.until(lambda done=number + 2: run.handle.progress.finished >= done))
     tell("live: a slice from the view's last move, median", sorted(waits)[LIVE_SLICES // 2])
     tell("live: longest stop", loop.stop())
