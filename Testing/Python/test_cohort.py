@@ -19,10 +19,11 @@ import test_evaluation
 import test_preparation
 from command_tools import a_series, bright, names
 from MedSegAttentionLib.__main__ import main
+from MedSegAttentionLib.cohort import run
 from MedSegAttentionLib.cohort.cluster import ClusterChoice, Share, share_of
 from MedSegAttentionLib.cohort.each import each
 from MedSegAttentionLib.cohort.pool import Failure, Pool
-from MedSegAttentionLib.cohort.run import Job, start_worker
+from MedSegAttentionLib.cohort.run import Done, Job, start_worker
 from MedSegAttentionLib.cohort.sizes import size_of
 from MedSegAttentionLib.commands.cohort import tell_failures
 from MedSegAttentionLib.data.errors import InputError, RunError, UsageError
@@ -239,6 +240,28 @@ def _goes_on_where_it_stopped(spread: Path, cohort: Path, segment_to, capfd) -> 
     assert {name: (spread / f"{name}.seg.nrrd").stat().st_mtime_ns for name in "013"} == times
     assert [row["status"] for row in table(spread).values()].count("skipped") == 3
     assert not [name for name in names(spread) if name.startswith(".")]
+
+
+def test_the_time_left_is_by_what_was_segmented_now(cluster, cohort, tmp_path, monkeypatch):
+    output, told = tmp_path / "out", []
+    output.mkdir()
+
+    class Answers:
+        """Of a pool: three cases have a result, and each other takes ten seconds."""
+
+        def __init__(self, *_given) -> None:
+            pass
+
+        def results(self, items, begin, _again):
+            for number, item in enumerate(items):
+                begin(number)
+                (output / f"{item.stem}.json").write_text("{}")
+                yield number, Done("skipped") if number < 3 else Done("segmented", None, 1, 10.0)
+
+    monkeypatch.setattr(run, "Pool", Answers)
+    images = [ImageSource(cohort / "0.nrrd", str(number), str(number)) for number in range(8)]
+    run.run_cohort(images, Job(output), ClusterChoice("auto", 2), told.append)
+    assert [one.left for one in told] == [None, None, None, 20.0, 15.0, 10.0, 5.0, 0.0]
 
 
 def test_a_dry_run_writes_nothing_and_tells_how_long(cluster, cohort, segment_to, tmp_path, capfd):

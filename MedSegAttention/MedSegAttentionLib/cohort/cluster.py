@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..data.errors import DependencyError, RunError, UsageError
@@ -64,9 +65,17 @@ def ray_module() -> Any:
     if importlib.util.find_spec("ray") is None:
         raise DependencyError('--cluster needs Ray, which is not installed: pip install "medsegattention[cohort]"')
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a hospital's runs leaves it
+    if _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # else it is not sent to a cluster whose address is given
     import ray
 
     return ray
+
+
+def _has_token() -> bool:
+    """Whether there is a token of Ray, which a head asks for where it has one; a cluster without ignores it."""
+    by_name = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    return any(os.environ.get(name) for name in by_name) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 @contextmanager
@@ -111,7 +120,8 @@ def _join(ray: Any, address: str, quiet: dict[str, Any]) -> None:
             return
         raise RunError(
             f"no Ray cluster answers at '{address}' ({' '.join(str(error).split())[:200]}); expected local, auto, "
-            "HOST:PORT or ray://HOST:PORT. Start one with: ray start --head"
+            "HOST:PORT or ray://HOST:PORT. Start one with: ray start --head. Where one is running, it may ask for a "
+            "token: copy ~/.ray/auth_token from its head."
         ) from error
 
 

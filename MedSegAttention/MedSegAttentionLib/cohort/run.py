@@ -179,7 +179,7 @@ class _Driver:
         self._summary = Summary(job.output / SUMMARY_FILE)
         self._outcomes: dict[int, Outcome] = {}
         self._failed = self._slices = 0
-        self._size_done, self._seconds_done = 0, 0.0
+        self._size_done, self._size_timed, self._seconds_timed = 0, 0, 0.0
 
     def drive(self, pool: Pool) -> list[Outcome]:
         ordered = [self._images[index] for index in self._order]
@@ -225,17 +225,19 @@ class _Driver:
         self._failed += result.status == "failed"
         self._slices += result.slices
         self._size_done += self._sizes[index]
-        self._seconds_done += result.seconds
+        if result.seconds:  # what was there before, or failed, says nothing of the pace
+            self._size_timed += self._sizes[index]
+            self._seconds_timed += result.seconds
         self._summary.update(self._rows)
         if self._on_progress:
             counts = (len(self._outcomes), len(self._images), self._failed, self._slices)
             self._on_progress(CohortProgress(outcome, *counts, result.seconds, self._left(), self._workers))
 
     def _left(self) -> float | None:
-        if not self._size_done or not self._seconds_done:
+        if not self._size_timed:
             return None
         left = self._size - self._size_done
-        return self._seconds_done / self._size_done * left / self._workers
+        return self._seconds_timed / self._size_timed * left / self._workers
 
     def _check_visible(self, stem: str) -> None:
         """Raise where a worker's result does not show up here: its machine has another disk under that name."""

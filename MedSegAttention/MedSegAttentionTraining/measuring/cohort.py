@@ -106,7 +106,7 @@ def _on_disk(count: int) -> dict[str, float]:
 
 
 def speed_table(image: Path, checkpoint: str, workers: int = 2, repeats: int = 8) -> str:
-    """Seconds a case of one process with all cores, a plain pool of processes and a cluster, as a table.
+    """Seconds a case of one process with one thread and with all, a plain pool of processes and a cluster, as a table.
 
     Args:
         image: segmented again and again, under other names.
@@ -123,9 +123,10 @@ def speed_table(image: Path, checkpoint: str, workers: int = 2, repeats: int = 8
         def job(name: str) -> Job:
             return Job(Path(folder) / name, checkpoint=checkpoint, settings=RunSettings("cpu"))
 
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
-            cores = usable_cpus()
-            seconds[f"one process, {cores} threads"] = _pooled(executor, job("serial"), sources, cores, 1)
+        for threads in sorted({1, usable_cpus()}):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+                name = f"one process, {threads} thread{'s' if threads > 1 else ''}"
+                seconds[name] = _pooled(executor, job(name), sources, threads, 1)
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as executor:
             name = f"plain pool, {workers} processes of 1 thread"
             seconds[name] = _pooled(executor, job("pool"), sources, 1, workers)
