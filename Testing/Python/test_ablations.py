@@ -49,8 +49,17 @@ def small(name: str) -> Ablation:
     rows = (ablation.rows[0], ablation.rows[-1])
     fit = ablation.base.stages[0].fit | {"size": 64}
     base = replace(ablation.base, stages=[Stage(fit, 1)], batch_size=2, epoch_slices=4, augmentation={})
-    narrow = tuple(Row(row.label, row.network | NARROW[row.network["name"]], row.training) for row in rows)
-    return replace(ablation, base=base, rows=narrow, seeds=1)
+    return replace(ablation, base=base, rows=tuple(_narrow(row) for row in rows), seeds=1)
+
+
+def _narrow(row: Row) -> Row:
+    """Narrower, unless it starts from a checkpoint; there are two cases to learn from."""
+    network = row.network if row.start else row.network | NARROW[row.network["name"]]
+    return replace(
+        row,
+        network=network,
+        training=row.training | ({"training_cases": 1} if "training_cases" in row.training else {}),
+    )
 
 
 def write_data(folder: Path, ablation: Ablation) -> DataFolder:
@@ -114,7 +123,8 @@ def test_two_steps_of_two_rows_fill_table_and_figure(name, tmp_path):
         network = build(row.network["name"], **options, **ablation.config(row, 0).network_options)
         assert int(run["parameters"]) == sum(value.numel() for value in network.parameters())
         assert int(run["mac"]) > 1e6
-        assert (run["steps"], run["training_cases"], run["cases"], run["data"]) == ("2", "2", "1", "data/made")
+        learned = str(row.training.get("training_cases", 2))
+        assert (run["steps"], run["training_cases"], run["cases"], run["data"]) == ("2", learned, "1", "data/made")
         assert all(0 <= float(run[figure]) <= 1 for figure in ("dice", "jaccard", "weighted_jaccard"))
         # Two slices: the middle third has none.
         filled = [bool(run[f"dice_{third}"]) for third in ("base", "mid", "apex")]
@@ -127,6 +137,9 @@ def test_two_steps_of_two_rows_fill_table_and_figure(name, tmp_path):
     assert "not run" not in page.read_text(encoding="utf-8")
     assert (tmp_path / "results" / f"{name}.png").stat().st_size > 5000
     assert not list((tmp_path / "runs").rglob("last.pt"))
+    origins = [json.loads(path.read_text())["pretrained"] for path in (tmp_path / "runs").rglob("run.json")]
+    starts = {origin["name"] for origin in origins if origin and origin.get("kind")}
+    assert starts == {row.start for row in ablation.rows if row.start}
 
 
 def test_what_is_finished_is_not_done_again(tmp_path, monkeypatch):

@@ -227,6 +227,21 @@ def test_no_case_is_kept_aside_of_a_folder_for_training_only(a_data_folder, a_co
     assert len(selection.cases) == 1
 
 
+def test_some_of_the_training_cases_are_drawn_fewer_out_of_more(a_data_folder, a_config):
+    config, data = read_config(a_config), [read_folder(a_data_folder)]
+
+    def learned(cases: int, seed: int = 0) -> set[str]:
+        ((training, selection),) = parts_of(data, replace(config, training_cases=cases, seed=seed))
+        assert len(selection.cases) == 1
+        return {case.name for case in training.cases}
+
+    assert [len(learned(cases)) for cases in (1, 2, 3, 0)] == [1, 2, 3, 3]
+    assert learned(1) < learned(2) < learned(3)
+    assert len({tuple(learned(1, seed)) for seed in range(8)}) > 1
+    with pytest.raises(InputError, match=r"training_cases 4 is not possible.*has 3 cases"):
+        learned(4)
+
+
 @pytest.mark.parametrize(("balance", "shares"), [(1.0, [0.8, 0.2]), (0.0, [0.5, 0.5]), (0.5, [2 / 3, 1 / 3])])
 def test_data_sets_share_an_epoch_as_the_balance_says(balance, shares):
     weights = balanced([torch.ones(8), torch.ones(2)], balance)

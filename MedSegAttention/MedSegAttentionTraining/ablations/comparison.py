@@ -17,16 +17,19 @@ class Row:
         label: its name in table, CSV and ``--rows``.
         network: ``{"name": ..., **options}`` of :func:`.peers.build`.
         training: settings that differ from the ablation's ``base``.
+        start: checkpoint whose weights it starts from; empty for none.
     """
 
     label: str
     network: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
 
     @property
     def definition(self) -> str:
         """JSON: what was trained, and how if not like the other rows; a run is known again by it."""
-        return json.dumps(self.network | ({"training": self.training} if self.training else {}))
+        more = {"training": self.training, "start": self.start}
+        return json.dumps(self.network | {name: value for name, value in more.items() if value})
 
 
 @dataclass(frozen=True)

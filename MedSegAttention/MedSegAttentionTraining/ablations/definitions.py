@@ -255,6 +255,21 @@ ABLATIONS: dict[str, Ablation] = {
         rows=_klo_lite_rows(),
         seeds=3,
     ),
+    "adapt": Ablation(
+        "A checkpoint adapted to few cases of another data set",
+        "How much does a hospital gain that starts from a checkpoint (`train --from`) instead of from nothing? The "
+        "checkpoint learned from 32 volumes of PROMISE12; the cases here are of another data set, whose volumes its "
+        "authors blurred for teaching. So the figures compare two ways to learn, and tell nothing of how good the "
+        "checkpoint is. All else is alike; the cases of a smaller number are some of those of a larger one.",
+        "prostate/ucl_mrus_t2",
+        _prostate({"fit": "spacing", "mm": 1.0, "size": 112}, epochs=6),
+        rows=tuple(
+            Row(f"{cases} cases, {way}", {"name": "knn-unet", "width": 16}, {"training_cases": cases}, start)
+            for cases in (5, 10, 20)
+            for way, start in (("from nothing", ""), ("from the checkpoint", "prostate-knn-unet"))
+        ),
+        seeds=3,
+    ),
     "peer": Ablation(
         "KLO-Net beside MONAI's U-Nets",
         "The same data, steps and machine for the networks people use. DynUNet is the plain 2-D network of nnU-Net, "

@@ -33,6 +33,7 @@ from MedSegAttentionLib.inference.settings import RunSettings
 from ..data.cases import DataFolder
 from ..fitting.config import TrainingConfig
 from ..fitting.loop import Options, Trainer
+from ..fitting.starting import start_from
 from ..measuring.averaging import THIRDS, Averages
 from ..measuring.complexity import measure_complexity
 from ..measuring.metrics import mean_figures
@@ -88,21 +89,23 @@ def run_ablation(
                 continue
             folder = output / name / f"{re.sub('[^a-z0-9]+', '-', row.label.lower()).strip('-')}-seed{seed}-{steps}"
             known = {"row": row.label, "seed": seed, "steps": steps, "network": row.definition}
-            wanted.append((known, ablation.config(row, seed), folder))
+            wanted.append((known, (ablation.config(row, seed), row.start, folder)))
     start = partial(partial, _run, data, options)
-    runs = each(start, [(config, folder) for _known, config, folder in wanted], cluster)
-    for (known, _config, folder), figures in zip(wanted, runs, strict=True):
+    for (known, (*_, folder)), figures in zip(wanted, each(start, [run for _, run in wanted], cluster), strict=True):
         _append(results / f"{name}.csv", known | figures)
         (folder / "last.pt").unlink()  # what is left over from going on is large
 
 
-def _run(data: DataFolder, options: Options, run: tuple[TrainingConfig, Path]) -> dict[str, Any]:
-    return train_and_measure(run[0], data, run[1], options)
+def _run(data: DataFolder, options: Options, run: tuple[TrainingConfig, str, Path]) -> dict[str, Any]:
+    config, start, folder = run
+    return train_and_measure(config, data, folder, options, start)
 
 
-def train_and_measure(config: TrainingConfig, data: DataFolder, folder: Path, options: Options) -> dict[str, Any]:
-    """One run in ``folder``; its figures by the columns of the CSV file."""
-    trainer = Trainer(config, [data], folder, options, build)
+def train_and_measure(
+    config: TrainingConfig, data: DataFolder, folder: Path, options: Options, start: str = ""
+) -> dict[str, Any]:
+    """One run in ``folder``, from the weights of the checkpoint ``start`` if any; figures by column of the CSV file."""
+    trainer = Trainer(config, [data], folder, options, build, start_from(start, config) if start else None)
     trainer.run()
     (training, kept), network = trainer.parts[0], trainer.averaged.module.eval()
     size = config.stages[-1].fit["size"]

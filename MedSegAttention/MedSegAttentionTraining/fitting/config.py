@@ -32,6 +32,8 @@ class TrainingConfig:
         augmentation: see :class:`~MedSegAttentionTraining.data.augmentation.Augmentation`.
         epoch_slices: slices drawn in an epoch, those without any class ``background_weight`` times as often.
         validation_share: share of the training cases kept aside to select the best epoch.
+        training_cases: how many of the cases that are not kept aside are learned from, of each folder, drawn with
+            ``seed``; 0 for all.
         training_only: folders (last part of the path) of which no case is kept aside.
         selection: how they are chosen: ``random``, or ``last`` in the order of names (the frames of a video, which
             resemble their neighbours).
@@ -77,6 +79,7 @@ class TrainingConfig:
     tau_budget: float = 0.0
     boundary: float = 0.0
     validation_share: float = 0.15
+    training_cases: int = 0
     training_only: list[str] = field(default_factory=list)
     selection: str = "random"
     seed: int = 0

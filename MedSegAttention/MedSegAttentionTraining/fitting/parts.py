@@ -35,12 +35,25 @@ def split_cases(data: DataFolder, share: float, seed: int, selection: str = "ran
 
 def parts_of(data: list[DataFolder], config: TrainingConfig) -> list[tuple[DataFolder, DataFolder]]:
     """Training and selection part of each folder, as the configuration says."""
-    return [
+    parts = [
         (folder, replace(folder, cases=()))
         if folder.path.name in config.training_only
         else split_cases(folder, config.validation_share, config.seed, config.selection)
         for folder in data
     ]
+    return [(_some_of(training, config), selection) for training, selection in parts]
+
+
+def _some_of(data: DataFolder, config: TrainingConfig) -> DataFolder:
+    """As many of the training cases as the configuration says; fewer are the first of more, with one seed."""
+    wanted = config.training_cases or len(data.cases)
+    if wanted > len(data.cases):
+        raise InputError(
+            f"training_cases {wanted} is not possible: '{data.path}' has {len(data.cases)} cases to learn from, beside "
+            "those that are kept aside; expected so many at most, or 0 for all."
+        )
+    drawn = random.Random(config.seed).sample(data.cases, len(data.cases))[:wanted]
+    return replace(data, cases=tuple(case for case in data.cases if case in drawn))
 
 
 def balanced(weights: list[torch.Tensor], balance: float) -> list[torch.Tensor]:
