@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from command_tools import PHOTOGRAPH
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.checkpoints.card_file import read_card
 from MedSegAttentionLib.data.errors import CheckpointError, InputError
@@ -20,7 +21,8 @@ from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.networks import build_network
 from MedSegAttentionLib.networks.contract import SegmentationOutput
 from MedSegAttentionLib.runner.in_process import run
-from MedSegAttentionTraining.measuring.presence import fit_presence
+from MedSegAttentionTraining.measuring.calibrate import calibrate
+from MedSegAttentionTraining.measuring.presence import fit_presence, part_without
 from small_checkpoint import read_card_values, two_classes, write_card, write_checkpoint
 
 torch.set_num_threads(1)
@@ -161,6 +163,52 @@ def discs_and_config(tmp_path: Path, *sides: int) -> list[str]:
         "--config",
         f"{tmp_path}/config.json",
     ]
+
+
+def test_a_part_that_shows_nothing_is_the_largest_square_in_a_corner():
+    canvas = torch.arange(100.0).view(1, 1, 10, 10).repeat(1, 3, 1, 1)
+    labels = torch.zeros(1, 10, 10, dtype=torch.long)
+    labels[0, 2:6, 3:7] = 1  # from below it leaves rows 6 to 9, from the left columns 0 to 2
+    part = part_without(canvas, labels)
+    assert part.shape == canvas.shape
+    assert (part.min(), part.max()) == (canvas[0, 0, 6, 0], canvas[0, 0, 9, 3])
+    torch.testing.assert_close(part_without(canvas, labels * 0), canvas)
+    assert part_without(canvas, torch.ones(1, 10, 10)) is None
+    labels[0, 1:9, 1:9] = 1
+    assert part_without(canvas, labels) is None  # a tenth of the side is left
+
+
+def test_where_every_picture_shows_something_parts_of_them_are_the_empty_ones(tmp_path):
+    folder = tmp_path / "made"
+    for sub in ("images", "masks"):
+        (folder / sub).mkdir(parents=True)
+    for number in range(4):
+        bright = np.full((64, 64), 20 + number, np.uint8)
+        bright[5:30, 5:30] = 230
+        picture = sitk.GetImageFromArray(np.stack([bright] * 3, -1), isVector=True)
+        sitk.WriteImage(picture, f"{folder}/images/{number}.png")
+        sitk.WriteImage(sitk.GetImageFromArray((bright > 200).astype(np.uint8)), f"{folder}/masks/{number}.png")
+    about = {"labels": {"prostate": 1}, "spacing_is_real": False}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    settings = {
+        "checkpoint": "mine",
+        "task": "skin",
+        "network": {"name": "klo-net", "width": 8},
+        "classes": ["prostate"],
+        "in_channels": 3,
+        "intensity": PHOTOGRAPH["intensity"],
+        "stages": [{"fit": PHOTOGRAPH["fit"], "epochs": 1}],
+        "validation_share": 0.5,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", **PHOTOGRAPH)
+    report = calibrate(checkpoint, [folder], None, tmp_path / "config.json", lost=0, device="cpu")
+    assert report["presence"]["measured"]["prostate"] == {
+        "sensitivity": 1.0,
+        "specificity": 1.0,
+        "with": 2,
+        "without": 2,
+    }
 
 
 def test_where_no_slice_is_empty_no_presence_is_judged(tmp_path, capsys):

@@ -24,7 +24,7 @@ from MedSegAttentionLib.data.labels import Label
 from MedSegAttentionLib.inference.engine import ONE_PIECE, SegmentationRun
 from MedSegAttentionLib.inference.prediction import Predictor
 from MedSegAttentionLib.inference.preparation import channels_first, prepare
-from MedSegAttentionLib.inference.presence import presence_features
+from MedSegAttentionLib.inference.presence import FEATURES, presence_features
 from MedSegAttentionLib.inference.quality import soft_dice
 from MedSegAttentionLib.inference.settings import RunSettings
 
@@ -34,7 +34,7 @@ from ..fitting.parts import parts_of
 from .calibration import fit_temperature
 from .familiarity import fit_familiar
 from .metrics import dice_of
-from .presence import LOST, fit_presence
+from .presence import LOST, fit_presence, part_without
 from .quality import fit_quality
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,9 @@ def calibrate(
     Returns:
         JSON-ready: ``checkpoint``, ``weights_sha256``, ``data``, ``cases``, and for the card ``temperature``,
         ``presence``, ``quality``, ``familiar`` and ``sizes`` (see :class:`~MedSegAttentionLib.data.card.Card`; those of
-        ``measured`` of ``presence`` are, for each class, of the very slices it was fitted on, and there is none where
-        every slice kept aside shows every class: nothing then says what an empty one looks like).
+        ``measured`` of ``presence`` are, for each class, of the very slices it was fitted on. Where every picture kept
+        aside shows every class, parts of them without any stand for empty ones; there is no ``presence`` where every
+        slice of the volumes does: nothing then says what an empty one looks like).
 
     Raises:
         InputError: the data do not fit the checkpoint, nothing was kept aside, or none of it shows a class.
@@ -81,6 +82,10 @@ def calibrate(
     predictor = Predictor(loaded.network, device, None, ONE_PIECE * int(loaded.card.fit["size"]))
     seen = [_looked_at(loaded, predictor, folder, case) for folder in kept for case in folder.cases]
     logits, reference, features, there = (torch.cat(column) for column in zip(*seen, strict=True))
+    if there.all() and loaded.card.in_channels == 3:
+        parts_seen = [_parts_looked_at(loaded, predictor, folder, case) for folder in kept for case in folder.cases]
+        features = torch.cat([features, *parts_seen])
+        there = torch.cat([there, torch.zeros(len(features) - len(there), there.shape[1], dtype=torch.bool)])
     fitted = {
         "temperature": fit_temperature(logits, reference),
         "presence": _presence(features, there, [label.name for label in loaded.card.labels], lost),
@@ -145,6 +150,17 @@ def _looked_at(
     reference = channels_first(prepared.plan.view(labels)).long()
     columns = [_of_batch(*batch, len(checkpoint.card.labels)) for batch in _batches(prepared, predictor, reference)]
     return tuple(torch.cat(column) for column in zip(*columns, strict=True))
+
+
+def _parts_looked_at(checkpoint: Checkpoint, predictor: Predictor, data: DataFolder, case: Case) -> Tensor:
+    """Features of presence of a part of the picture that shows nothing, ``[0 or 1, classes, 3]``."""
+    image, labels = read_case(data, case, [label.name for label in checkpoint.card.labels])
+    prepared = prepare(image, checkpoint, RunSettings(force=True))
+    right = prepared.fit.to_canvas(channels_first(prepared.plan.view(labels)).long()[:1], label=True)[:, 0]
+    part = part_without(prepared.canvases(0, 1), right)
+    if part is None:
+        return torch.zeros(0, len(checkpoint.card.labels), len(FEATURES))
+    return presence_features(predictor.predict(part))
 
 
 def _batches(prepared: Any, predictor: Predictor, reference: Tensor) -> Iterator[tuple[Any, Tensor]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional as F
 
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.inference.presence import FEATURES
@@ -14,6 +16,8 @@ from MedSegAttentionLib.inference.presence import FEATURES
 LOST = 0.02
 """Most of the slices that show a class in which the presence score may overlook it."""
 PENALTY = 1e-3
+SMALLEST_PART = 0.2
+"""Of the picture's side: a smaller part, enlarged to a whole picture, is too blurred to be like one."""
 
 
 def fit_presence(features: np.ndarray, there: np.ndarray, names: Sequence[str], lost: float = LOST) -> dict[str, Any]:
@@ -58,6 +62,31 @@ def fit_presence(features: np.ndarray, there: np.ndarray, names: Sequence[str], 
             for n, name in enumerate(names)
         },
     }
+
+
+def part_without(canvas: Tensor, labels: Tensor) -> Tensor | None:
+    """The largest square in a corner of a picture that shows no class, enlarged to the whole canvas.
+
+    Args:
+        canvas: ``[1, C, S, S]``.
+        labels: ``[1, S, S]``, 0 where nothing is.
+
+    Returns:
+        ``[1, C, S, S]``; None where the square has less than a fifth of the side.
+    """
+    size = canvas.shape[-1]
+    rows, columns = labels[0].nonzero(as_tuple=True)
+    corners = [(down, right) for down in (False, True) for right in (False, True)]
+
+    def side(corner: tuple[bool, bool]) -> int:
+        row, column = (size - 1 - at if far else at for at, far in zip((rows, columns), corner, strict=True))
+        return int(row.maximum(column).min()) if len(row) else size
+
+    corner = max(corners, key=side)
+    if side(corner) < SMALLEST_PART * size:
+        return None
+    part = [slice(size - side(corner), size) if far else slice(0, side(corner)) for far in corner]
+    return F.interpolate(canvas[:, :, part[0], part[1]], (size, size), mode="bilinear", align_corners=False)
 
 
 def _threshold(scores: np.ndarray, lost: float) -> float:
