@@ -142,9 +142,19 @@ def test_what_is_expected_follows_the_cases_it_was_fitted_on():
     judged = judge_quality(rows)
     assert judged["correlation"] > 0.9
     assert judged["error"] < 0.06 < judged["mean"]
-    assert 0.7 < judged["held"] < 0.95
+    assert 0.76 < judged["held"] < 0.98  # the Dice rises steeply within a group, so its interval is wide
     assert judged["size"] is None
     assert fit_quality(confidence[:23], dice[:23]) == {}
+
+
+def test_an_interval_from_few_segments_holds_as_many_new_ones_as_it_says():
+    generator, held = np.random.default_rng(1), []
+    for _ in range(60):
+        confidence, dice = generator.uniform(0.4, 1, 124), generator.uniform(0.3, 0.9, 124)
+        table = fit_quality(confidence[:24], dice[:24])
+        intervals = [expected_dice(value, table)[1] for value in confidence[24:]]
+        held += [low <= true <= high for (low, high), true in zip(intervals, dice[24:], strict=True)]
+    assert 0.76 < np.mean(held) < 0.86
 
 
 def test_the_slices_with_most_to_expect_come_first_each_with_its_reason():

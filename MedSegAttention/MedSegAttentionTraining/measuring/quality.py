@@ -30,7 +30,8 @@ def fit_quality(confidence: Sequence[float], dice: Sequence[float]) -> dict[str,
     """The table of a card that :func:`~MedSegAttentionLib.inference.quality.expected_dice` reads.
 
     Segments are put in order of their confidence and cut into groups of equal number; each gives one row: mean
-    confidence, mean Dice (made to ascend by isotonic regression) and the quantiles between which the coverage lies.
+    confidence, mean Dice (made to ascend by isotonic regression), and the interval in which one more value of the group
+    would lie as often as the coverage says.
 
     Args:
         confidence: soft Dice confidence of each segment that was found, on cases kept aside.
@@ -44,7 +45,7 @@ def fit_quality(confidence: Sequence[float], dice: Sequence[float]) -> dict[str,
     if len(x) < FEWEST:
         return {}
     groups = np.array_split(np.arange(len(x)), min(MOST_KNOTS, len(x) // SEGMENTS_A_KNOT))
-    rows = np.array([[x[group].mean(), y[group].mean(), *np.quantile(y[group], _tails())] for group in groups])
+    rows = np.array([[x[group].mean(), y[group].mean(), *_interval(y[group])] for group in groups])
     weights = [len(group) for group in groups]
     columns = [rows[:, 0], *(isotonic_regression(rows[:, place], weights=weights).x for place in (1, 2, 3))]
     names = ("confidence", "dice", "low", "high")
@@ -52,8 +53,13 @@ def fit_quality(confidence: Sequence[float], dice: Sequence[float]) -> dict[str,
     return {**table, "coverage": COVERAGE, "segments": len(x)}
 
 
-def _tails() -> tuple[float, float]:
-    return (1 - COVERAGE) / 2, (1 + COVERAGE) / 2
+def _interval(values: np.ndarray) -> np.ndarray:
+    """Between which quantiles one more value lies with the probability of the coverage.
+
+    Of n values of one kind each of the n + 1 gaps holds the next one equally often (split conformal prediction,
+    Weibull's plotting positions); the quantiles of the n values themselves would lie too near.
+    """
+    return np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], method="weibull")
 
 
 def judge_quality(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
