@@ -33,7 +33,7 @@ DATA_NAMES = {
     "polyp/kvasir_seg": "Kvasir-SEG",
     "polyp/cvc_clinicdb": "CVC-ClinicDB",
     "polyp/bkai_neopolyp": "BKAI-IGH NeoPolyp",
-    "polyp/bkai_negatives": "BKAI-IGH, parts without a polyp",
+    "polyp/bkai_negatives": "BKAI-IGH, parts without a polyp: share left empty",
     "polyp/etis_larib": "ETIS-Larib, part (external)",
 }
 """Folder of a data set -> what a reader knows it by; external: of another source than the training data."""
@@ -155,7 +155,9 @@ def _dice(report: dict[str, Any]) -> str:
 
 
 def _other_average(report: dict[str, Any], rule: str) -> str:
-    """Mean over the classes of the Dice by another rule of ``measuring.averaging``."""
+    """Mean over the classes of the Dice by another rule of ``measuring.averaging``; none where nothing is there."""
+    if report["mean"].get("sensitivity", 1.0) is None:
+        return ""
     classes = report.get("averages", {}).get(rule, {}).values()
     known = [figures["dice"] for figures in classes if figures["dice"] is not None]
     return f"{sum(known) / len(known):.3f}" if known else ""
