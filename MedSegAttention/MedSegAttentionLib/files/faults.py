@@ -38,6 +38,14 @@ def cut_short(path: Path, promised: int, there: int) -> InputError:
     )
 
 
+def too_long(path: Path, promised: int, there: int) -> InputError:
+    """The error for a file with too many bytes, of which nobody knows which are the image."""
+    return InputError(
+        f"'{path}' is longer than its header says: it describes {promised:,} bytes of voxels, {there:,} are there. "
+        "Correct the sizes in its header, or export the image again."
+    )
+
+
 def damaged(path: Path, reason: object) -> InputError:
     """The error for a file that contradicts itself."""
     if _is_empty(path):

@@ -9,7 +9,8 @@ from ..data.volume import PICTURE_SUFFIXES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr")
 """A ``.hdr`` has its voxels in the ``.img`` beside it."""
-VOLUME_SUFFIXES = (".nrrd", ".nhdr", *NIFTI_SUFFIXES, ".mha", ".mhd")
+NRRD_SUFFIXES, META_SUFFIXES = (".nrrd", ".nhdr"), (".mha", ".mhd")
+VOLUME_SUFFIXES = (*NRRD_SUFFIXES, *NIFTI_SUFFIXES, *META_SUFFIXES)
 KINDS = "NRRD, NIfTI, MHA, PNG, JPG, TIFF or BMP files, or a folder that holds one DICOM series"
 
 

@@ -5,7 +5,6 @@ Also pairs of a header and a file of voxels (``.hdr`` and ``.img``), and those o
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,11 @@ import numpy as np
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
-from .faults import cut_short, damaged, no_image, no_place, no_size
+from .faults import cut_short, damaged, no_image, no_place, no_size, too_long
 from .geometry import corner_distance, is_sheared, of_itk, quiet_itk, straightened
+from .gzipped import GZIP, ungzipped
 from .names import stem_of
 
-try:  # reads compressed files in half the time
-    from isal import igzip as gzip
-except ImportError:
-    import gzip
-
-GZIP = b"\x1f\x8b"
 BEGINNINGS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))
 SINGLE, PAIR = (b"n+1", b"n+2"), (b"ni1", b"ni2")
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}
@@ -54,7 +48,8 @@ def read_nifti(path: Path) -> VolumeImage:
     """Read a NIfTI-1 or -2 file, or a pair of NIfTI or Analyze files named by one of the two.
 
     Raises:
-        InputError: cut short, damaged, with more than one volume, or without a size of its voxels.
+        InputError: cut short, damaged, longer than its header says, with more than one volume, or without a size of
+            its voxels.
     """
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
@@ -82,6 +77,8 @@ def read_nifti(path: Path) -> VolumeImage:
     promised = int(np.prod(shape, dtype=np.int64)) * kind_of.itemsize
     if begin < 0 or len(voxels) - begin < promised:
         raise cut_short(where, promised, len(voxels) - begin)
+    if len(voxels) - begin > promised:
+        raise too_long(where, promised, len(voxels) - begin)
     stored = np.frombuffer(voxels, kind_of, count=promised // kind_of.itemsize, offset=begin).reshape(shape, order="F")
     array = _channels_last(_scaled(stored, slope, intercept), len(shape), path)
     place = _placed(path, header, array.shape[2::-1])
@@ -120,12 +117,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _uncompressed(path: Path) -> bytes:
     content = path.read_bytes()
-    if not content.startswith(GZIP):
-        return content
-    try:
-        return gzip.decompress(content)  # also compares length and CRC
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise damaged(path, error) from error
+    return ungzipped(path, content) if content.startswith(GZIP) else content
 
 
 def _scaled(stored: np.ndarray, slope: float | None, intercept: float | None) -> np.ndarray:

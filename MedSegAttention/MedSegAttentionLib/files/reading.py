@@ -1,8 +1,8 @@
 """Image files to :class:`~..data.volume.VolumeImage`, without a MRML scene; each format has a room of its own.
 
-A file is read rightly or refused with its true reason: :mod:`.nifti`, :mod:`.nrrd_mha`, :mod:`.dicom` and
-:mod:`.pictures` check that what a header promises is there, whole and uncorrupted. What a header leaves open, or says
-twice, becomes a doubt of the volume, which stops a run unless it is forced.
+A file is read rightly or refused with its true reason: :mod:`.nifti`, :mod:`.nrrd`, :mod:`.metaimage`, :mod:`.dicom`
+and :mod:`.pictures` check that what a header promises is there, whole and uncorrupted. What a header leaves open, or
+says twice, becomes a doubt of the volume, which stops a run unless it is forced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 from .faults import damaged
-from .names import NIFTI_SUFFIXES, VOLUME_SUFFIXES, is_image, stem_of
+from .names import META_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, is_image, stem_of
 
 if TYPE_CHECKING:
     from .study import FoundSeries
@@ -103,10 +103,14 @@ def _reader_of(path: Path) -> Callable[[Path], VolumeImage]:
         from .nifti import read_nifti
 
         return read_nifti
-    if name.endswith(VOLUME_SUFFIXES):
-        from .nrrd_mha import read_nrrd_or_meta
+    if name.endswith(NRRD_SUFFIXES):
+        from .nrrd import read_nrrd
 
-        return read_nrrd_or_meta
+        return read_nrrd
+    if name.endswith(META_SUFFIXES):
+        from .metaimage import read_metaimage
+
+        return read_metaimage
     from .dicom import read_dicom_file
 
     return read_dicom_file

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from MedSegAttentionLib.files.dicom import series_in
 from MedSegAttentionLib.files.dicom_voxels import check_whole
-from MedSegAttentionLib.files.nifti import gzip
+from MedSegAttentionLib.files.gzipped import gzip
 from MedSegAttentionLib.files.reading import read_volume
 
 try:  # the one that reading takes
