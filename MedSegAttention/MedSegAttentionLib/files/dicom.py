@@ -19,6 +19,7 @@ import numpy as np
 
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
+from .dicom_doubts import doubts_about
 from .dicom_places import slices_of, stacked
 from .dicom_source import source_of
 from .dicom_voxels import LONGEST_TAG, File, check_whole, voxels_of
@@ -71,7 +72,7 @@ class Series:
     @property
     def modality(self) -> str | None:
         """DICOM Modality."""
-        return self.files[0].header.get("Modality") or None
+        return str(self.files[0].header.get("Modality") or "") or None
 
 
 def series_in(folder: Path) -> tuple[Series, ...]:
@@ -272,4 +273,5 @@ def _read(series: Series, named: str, name: str) -> VolumeImage:
     ordered = voxels if (np.diff(stack.order) == 1).all() else voxels[stack.order]
     matrix = LPS_TO_RAS @ stack.ijk_to_lps
     source = source_of(files, stack.order)
-    return VolumeImage(ordered, matrix, name, modality, notes=shear_notes(matrix), doubts=stack.doubts, source=source)
+    doubts = (*stack.doubts, *doubts_about(files, voxels, modality, named))
+    return VolumeImage(ordered, matrix, name, modality, notes=shear_notes(matrix), doubts=doubts, source=source)

@@ -13,12 +13,16 @@ from .geometry import matrix_of
 
 SAME_DIRECTION = 1e-3
 """By how much the directions of slices of one stack may differ, and two axes of a slice be off a right angle."""
+PARALLEL = 0.1
+"""Sine of the angle of two axes of a slice below which they are no two."""
 REPEATED_MM = 0.001
 """Slices of a series that are closer than this are at one place."""
 MISPLACED = 1 / 3
 """Share of the distance of slices by which one may lie elsewhere than the volume says."""
 GAP = 1.75
 """Times the smallest distance of slices from which on one is missing."""
+MOST_NAMED = 3
+"""Places that a message names."""
 FARTHER, SPARSE = 1.5, 4.0
 """Times the distance that the header gives, and times the thickness of a slice, from which on slices may be missing."""
 
@@ -88,7 +92,7 @@ def _slice(position: Any, orientation: Any, measures: Any) -> Slice | None:
         return None
     axes = directions.reshape(2, 3).T
     lengths = np.linalg.norm(axes, axis=0)
-    if not lengths.all():
+    if not lengths.all() or np.linalg.norm(np.cross(*(axes / lengths).T)) < PARALLEL:
         return None
     told = (_numbers(measures, name, 1) for name in ("SliceThickness", "SpacingBetweenSlices"))
     known = (float(value[0]) if value is not None and value[0] > 0 else None for value in told)
@@ -114,11 +118,14 @@ def why_repeated(images: int, places: int, first: np.ndarray) -> str:
     """
     if places > 1:
         return f"{images} images at {places} places: several times or weightings"
-    place = ", ".join(f"{value:g}" for value in first)
     return (
-        f"all its {images} images say that they lie at ({place}) (ImagePositionPatient): their places are missing, or "
-        "it is one slice at several times"
+        f"all its {images} images say that they lie at {_place(first)} (ImagePositionPatient): their places are "
+        "missing, or it is one slice at several times"
     )
+
+
+def _place(position: np.ndarray) -> str:
+    return f"({', '.join(f'{value:g}' for value in position)})"
 
 
 def stacked(slices: Sequence[Slice], named: str) -> Stack:
@@ -186,8 +193,10 @@ def _distance(positions: np.ndarray, normal: np.ndarray, named: str) -> np.ndarr
     most = MISPLACED * (aslant @ normal)
     if steps.max() <= GAP * steps.min() and min(off) <= most:
         return straight if off[0] <= most else aslant
+    gaps = [_place(positions[number]) for number in np.flatnonzero(steps > GAP * steps.min())]
+    where = f" after {', '.join(gaps[:MOST_NAMED])}{' and others' if len(gaps) > MOST_NAMED else ''}" if gaps else ""
     raise InputError(
         f"the slices of {named} ({steps.min():.2f} to {steps.max():.2f} mm apart) lie up to {off[0]:.1f} mm from "
-        "where a volume with one distance has them; expected one stack. Slices may be missing, or the table or the "
-        "gantry moved: get the series again, or load it in Slicer, which can correct it."
+        f"where a volume with one distance has them; expected one stack. Slices may be missing{where}, or the table or "
+        "the gantry moved: get the series again, or load it in Slicer, which can correct it."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ..data.errors import InputError
 from .dicom_places import frame_count, group_of
 from .faults import cut_short, damaged
 from .geometry import quiet_libraries
-from .jpeg import what_lacks
+from .jpeg import longer, what_lacks
 
 VOXEL_TAGS = tuple(bytes.fromhex(tag) for tag in ("e07f1000", "e07f0800", "e07f0900", "7fe00010"))
 SHORTEST_TAG, LONGEST_TAG, TAIL = 8, 12, 1 << 20
@@ -23,6 +23,20 @@ SEQUENCE_END = bytes.fromhex("feffdde0")
 DEFLATED = "1.2.840.10008.1.2.1.99"
 JPEG_OF_BYTES = ("1.2.840.10008.1.2.4.50",)
 """Transfer syntaxes of JPEG as photographs have it: GDCM reads a cut one without a word."""
+JPEG_OF_WORDS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70))
+"""Those of more bits or without loss, of which the same is true and which Pillow does not read."""
+NOT_COMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED)
+LITTLE_ENDIAN = NOT_COMPRESSED[:2]
+KNOWN = (
+    *NOT_COMPRESSED,
+    *JPEG_OF_BYTES,
+    *JPEG_OF_WORDS,
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81, 90, 91)),
+    "1.2.840.10008.1.2.5",
+)
+"""Transfer syntaxes that GDCM reads: also JPEG-LS, JPEG 2000 and RLE."""
+NOT_DECODED = ("Implicit Transfer Syntax", "Unknown exception", "Cannot read requested file")
+"""What GDCM and SimpleITK say of voxels that they cannot decode."""
 KNOWN_INSTEAD = {"1.2.840.10008.5.1.4.1.1.77.1.7": "1.2.840.10008.5.1.4.1.1.77.1.4"}
 """SOP classes that GDCM does not read, and one alike that it does: dermoscopic and other photographs."""
 HALF_COLOUR = ("YBR_FULL_422", "YBR_PARTIAL_422")
@@ -45,15 +59,23 @@ class File:
 
 
 def check_whole(file: File) -> None:
-    """Raise :class:`InputError` unless all voxels are there."""
+    """Raise :class:`InputError` unless all voxels are there, in a form that is read here."""
     path, header, size = file.path, file.header, file.path.stat().st_size
     if missing := [name for name in ("Rows", "Columns", "BitsAllocated") if not header.get(name)]:
         raise damaged(path, f"its header lacks {missing[0]}")
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax not in KNOWN:
+        said = "not said" if syntax is None else syntax if syntax.name == syntax else f"{syntax.name}, {syntax}"
+        raise InputError(
+            f"'{path}' has its voxels in a form that is not read here (TransferSyntaxUID: {said}). Export the image "
+            "again without compression, or convert it, for instance with dcmconv or gdcmconv --raw."
+        )
+    if "PixelRepresentation" not in header and header.BitsAllocated == 16:
+        raise damaged(path, "its header does not say whether values have a sign (PixelRepresentation)")
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if groups is not None and len(groups) != frame_count(header):
         raise damaged(path, f"it describes {len(groups)} frames and has {frame_count(header)}")
     promised = _byte_count(header)
-    syntax = header.file_meta.get("TransferSyntaxUID")
     if syntax == DEFLATED:
         _check_deflated(path, promised)
         return
@@ -61,7 +83,7 @@ def check_whole(file: File) -> None:
         stream.seek(file.end)
         if stream.read(LONGEST_TAG)[:4] not in VOXEL_TAGS:
             raise damaged(path, "it has no voxels")
-        if syntax is not None and syntax.is_compressed:
+        if syntax not in NOT_COMPRESSED:
             stream.seek(max(file.end, size - TAIL))
             if SEQUENCE_END not in stream.read():
                 raise damaged(path, "its compressed voxels end too early")
@@ -83,6 +105,17 @@ def _promised_by_tag(path: Path, end: int) -> int | None:
         return None
     place = slice(8, 12) if tag[4:6] in (b"OW", b"OB") else slice(4, 8)
     return int.from_bytes(tag[place], "little")
+
+
+def stored_voxels(file: File) -> np.ndarray | None:
+    """The voxels of 16 bits as they are in the file, without a sign, in one row; None of other files."""
+    if file.header.file_meta.get("TransferSyntaxUID") not in LITTLE_ENDIAN or file.header.BitsAllocated != 16:
+        return None
+    with file.path.open("rb") as stream:
+        stream.seek(file.end)
+        tag = stream.read(LONGEST_TAG)
+        stream.seek(file.end + (LONGEST_TAG if tag[4:6] in (b"OW", b"OB") else SHORTEST_TAG))
+        return np.frombuffer(stream.read(_byte_count(file.header)), "<u2")
 
 
 def _byte_count(header: Any) -> int:
@@ -129,24 +162,57 @@ def voxels_of(files: Sequence[File]) -> np.ndarray:
 def _read_as_known(file: File) -> np.ndarray:
     known = KNOWN_INSTEAD.get(str(file.header.get("SOPClassUID", "")))
     if known is None:
-        return _read(file.path)
+        array = _read(file)
+    else:
+
+        def as_known(dataset: Any) -> None:
+            dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = known
+
+        array = _read_changed(file, as_known)
+    if file.header.file_meta.get("TransferSyntaxUID") in JPEG_OF_WORDS and _lacks_data(file, array):
+        raise damaged(file.path, "its data end before the picture does")
+    return array
+
+
+def _lacks_data(file: File, array: np.ndarray) -> bool:
+    """Whether more data behind those of each frame, which nobody looks at in a whole one, would become voxels."""
+    from pydicom.encaps import encapsulate, generate_frames
+
+    def with_more(dataset: Any) -> None:
+        frames = [
+            longer(frame) or frame
+            for frame in generate_frames(dataset.PixelData, number_of_frames=frame_count(file.header))
+        ]
+        dataset.PixelData = encapsulate(frames)
+        dataset["PixelData"].is_undefined_length = True
+
+    return not np.array_equal(array, _read_changed(file, with_more))
+
+
+def _read_changed(file: File, change: Callable[[Any], None]) -> np.ndarray:
+    """What is read of a copy that was changed."""
     import pydicom
 
     with tempfile.TemporaryDirectory() as folder:
         dataset = pydicom.dcmread(file.path)
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = known
-        dataset.save_as(copy := Path(folder) / "known.dcm")
-        return _read(copy)
+        change(dataset)
+        dataset.save_as(copy := Path(folder) / "changed.dcm")
+        return _read(file, copy)
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(file: File, copy: Path | None = None) -> np.ndarray:
+    """Voxels of a file, or of its copy."""
     import SimpleITK as sitk
 
     try:
         with quiet_libraries():
-            image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+            image = sitk.ReadImage(str(copy or file.path), imageIO="GDCMImageIO")
     except RuntimeError as error:
-        raise damaged(path, str(error).strip().splitlines()[-1]) from error
+        reason = str(error).strip().splitlines()[-1]
+        if any(said in reason for said in NOT_DECODED):
+            form = file.header.file_meta.TransferSyntaxUID.name
+            reason = f"its voxels cannot be decoded: {form}, {file.header.get('PhotometricInterpretation', '')}"
+        raise damaged(file.path, reason) from error
     array = sitk.GetArrayFromImage(image)
     return array if image.GetDimension() == 3 else array[None]
 

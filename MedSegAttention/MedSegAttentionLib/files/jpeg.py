@@ -19,6 +19,7 @@ START, END, SCAN = 0xD8, 0xD9, 0xDA
 FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
 HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 """Baseline, extended and progressive; arithmetic coding may leave out what is zero at its end."""
+LOSSLESS = 0xC3
 WITHOUT_LENGTH = (0x01, START, *range(0xD0, 0xD8))
 ALL_COEFFICIENTS = frozenset(range(64))
 MORE = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()
@@ -46,13 +47,23 @@ def what_lacks(content: bytes, pixels: np.ndarray | None = None) -> str:
         return ""
     if any(found.exact.get(component, set()) != ALL_COEFFICIENTS for component in found.components):
         return "some of its scans are missing"
-    longer, begin = [], 0
-    for end in found.ends:
-        longer += [content[begin:end], MORE]
-        begin = end
-    longer.append(content[begin:])
-    same = np.array_equal(_decoded(content) if pixels is None else pixels, _decoded(b"".join(longer)))
+    same = np.array_equal(_decoded(content) if pixels is None else pixels, _decoded(_longer(content, found.ends)))
     return "" if same else "its data end before the picture does"
+
+
+def longer(content: bytes) -> bytes | None:
+    """The same JPEG with more data behind those of each scan: of a whole one decoders make the same picture.
+
+    None for another kind of JPEG, or one whose markers make no sense.
+    """
+    found = _markers(content)
+    return _longer(content, found.ends) if found else None
+
+
+def _longer(content: bytes, ends: list[int]) -> bytes:
+    begins = [0, *ends[:-1]]
+    parts = [content[begin:end] + MORE for begin, end in zip(begins, ends, strict=True)]
+    return b"".join([*parts, content[ends[-1] :]])
 
 
 def _decoded(content: bytes) -> np.ndarray:
@@ -75,7 +86,7 @@ def _markers(content: bytes) -> _Found | None:
         length = int.from_bytes(content[place + 2 : place + 4], "big")
         body = content[place + 4 : place + 2 + length]
         if marker in FRAMES:
-            if marker not in HUFFMAN_FRAMES or len(body) < 6:
+            if marker not in (*HUFFMAN_FRAMES, LOSSLESS) or len(body) < 6:
                 return None
             found.components = tuple(body[6::3])
         place += 2 + length
