@@ -353,3 +353,14 @@ def test_a_run_removes_smaller_pieces_when_the_card_says_so(tmp_path):
     assert segment(a_volume(array), tmp_path).labels[0, 17, 21] == 1
     cleaned = segment(a_volume(array), tmp_path, postprocessing={"largest_component": True})
     np.testing.assert_array_equal(cleaned.labels, square() > 0.5)
+
+
+@pytest.mark.parametrize(("mm", "pixels"), [(100.0, "4000 x 5000"), (0.001, "1 x 1")])
+def test_slices_of_a_size_that_no_body_has_are_refused(mm, pixels, tmp_path):
+    """As where another unit was taken for mm: the network would be given metres of air, or one pixel."""
+    array = np.random.default_rng(0).random((2, 40, 50)).astype(np.float32)
+    whole = VolumeImage(array, RAS, "pelvis")
+    segment(whole, tmp_path)
+    other = replace(whole, ijk_to_ras=np.diag([mm, mm, 3.0, 1.0]))
+    with pytest.raises(InputError, match=rf"would see in {pixels} pixels .*Correct the voxel size of the image"):
+        segment(other, tmp_path, force=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112
 TIFF_BEGINNINGS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+"""What Pillow is asked to read, whatever the name: of other kinds some hold several sizes, some are run by programs."""
 BEGINNINGS = (*TIFF_BEGINNINGS, b"\x89PNG", b"\xff\xd8\xff", b"BM")
 COLOUR, GREY = ("RGB", "RGBA"), ("L", "LA", "I;16", "I;16B", "I", "F", "1")
 CONVERTED = ("P", "PA", "CMYK", "YCbCr")
@@ -55,7 +57,7 @@ def read_picture(path: Path) -> VolumeImage:
         with warnings.catch_warnings(record=True) as told, quiet_libraries():
             warnings.simplefilter("always")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 return _read(path, picture, told)
     except UnidentifiedImageError as error:
         return _unknown_to_pillow(path, error)
@@ -72,6 +74,7 @@ def _read(path: Path, picture: Image.Image, told: list[warnings.WarningMessage])
     pages = _page_count(path, picture)
     if is_tiff and picture.mode not in (*COLOUR, *GREY, *CONVERTED):
         return _by_itk(path)
+    surplus = _rows_too_many(path, picture)
     orientation = int(picture.getexif().get(ORIENTATION, 1) or 1)
     orientation = orientation if orientation in TURNS else 1
     turned, planes = TURNS[orientation], []
@@ -81,7 +84,7 @@ def _read(path: Path, picture: Image.Image, told: list[warnings.WarningMessage])
         planes.append(pixels if is_tiff else _upright(pixels, turned))  # Pillow turns TIFF files as it reads them
     if any("Truncated File Read" in str(one.message) for one in told if is_tiff):
         raise damaged(path, "its directory is not whole")
-    if lacking := _lacking(path, picture):
+    if lacking := surplus or _lacking(path, picture):
         raise damaged(path, lacking)
     if len({plane.shape for plane in planes}) > 1:
         raise InputError(f"'{path}' has pages of different kinds, some with colour; expected one kind.")
@@ -100,6 +103,15 @@ def _lacking(path: Path, picture: Image.Image) -> str:
     if picture.format in ("JPEG", "MPO"):
         return jpeg.what_lacks(path.read_bytes(), np.asarray(picture))
     return ""
+
+
+def _rows_too_many(path: Path, picture: Image.Image) -> str:
+    """Whether a BMP that is not compressed has more rows than its header says; a few bytes behind them are usual."""
+    if picture.format != "BMP" or len(picture.tile) != 1 or picture.tile[0].codec_name != "raw":
+        return ""
+    tile = picture.tile[0]
+    there = path.stat().st_size - tile.offset
+    return "it has more rows than its header says" if there >= (picture.height + 1) * tile.args[1] else ""
 
 
 def _page_count(path: Path, picture: Image.Image) -> int:

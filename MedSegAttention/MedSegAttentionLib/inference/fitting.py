@@ -15,6 +15,11 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+LARGEST_CANVAS = 4096
+"""Pixels of a side that no slice of a body needs, and beyond which the memory of a computer ends."""
+FEWEST_PIXELS = 8
+"""Pixels of a side to which no slice of a body shrinks."""
+
 
 @dataclass(frozen=True)
 class SliceFit:

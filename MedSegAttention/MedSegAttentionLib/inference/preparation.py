@@ -14,9 +14,10 @@ from torch import Tensor
 from .. import __version__
 from ..checkpoints.loading import Checkpoint
 from ..data.card import Card
+from ..data.errors import InputError
 from ..data.volume import AXIS_NAMES, VolumeImage
 from .acceptance import accept
-from .fitting import SliceFit, content_box, is_constant, plan_fit
+from .fitting import FEWEST_PIXELS, LARGEST_CANVAS, SliceFit, content_box, is_constant, plan_fit
 from .intensity import Normaliser, measure
 from .settings import RunSettings
 from .slicing import SlicePlan, plan_slices
@@ -82,7 +83,7 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
     """Check ``volume`` against the checkpoint's card and plan the run.
 
     Raises:
-        InputError: the volume or a setting cannot be used.
+        InputError: the volume or a setting cannot be used, or its slices are of no size that the card is for.
         ContractWarning: the volume lies outside what the checkpoint was trained on, and ``settings.force`` is off.
     """
     card = checkpoint.card
@@ -98,8 +99,23 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
     slices = plan.view(volume.array)
     box = content_box(slices)
     fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride, box=box)
+    _check_extent(volume, card, fit, spacing)
     normalise = measure(slices[box], card.intensity)
     return PreparedVolume(volume, card, settings, plan, box, fit, normalise, tuple(warnings))
+
+
+def _check_extent(volume: VolumeImage, card: Card, fit: SliceFit, spacing: tuple[float, float]) -> None:
+    """Raise :class:`InputError` for slices so large, or so small, in mm that they cannot be what the card is for."""
+    rows, columns = fit.resized
+    shrunk = min(fit.resized) < FEWEST_PIXELS <= min(fit.source)
+    if max(fit.canvas) <= LARGEST_CANVAS and not shrunk:
+        return
+    extent = " x ".join(f"{n * mm:.3g}" for n, mm in zip(fit.source, spacing, strict=True))
+    sizes = f"expected pixels of about {card.fit['mm']:g} mm" if "mm" in card.fit else "expected a smaller picture"
+    raise InputError(
+        f"a slice of '{volume.name}' measures {extent} mm, which '{card.id}' would see in {rows} x {columns} pixels "
+        f"({FEWEST_PIXELS} to {LARGEST_CANVAS} can be); {sizes}. Correct the voxel size of the image."
+    )
 
 
 def channels_first(slices: np.ndarray) -> Tensor:
