@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ctk
 import qt
 import slicer
 
@@ -25,6 +24,7 @@ from .licence import KEY
 MOST_SECONDS = 300.0
 STEADY_SECONDS = 2.0
 BAD_LEVELS = ("Error", "Critical", "Fatal")
+LEVEL_COLUMN = 2  # ctkErrorLogAbstractModel::LogLevelColumn, of which Python is told nothing
 
 
 class PanelTest:
@@ -174,9 +174,9 @@ class PanelTest:
 
 def errorsLogged() -> list[str]:
     """Errors of the application's log, as its window shows them."""
-    model, level = slicer.app.errorLogModel(), ctk.ctkErrorLogAbstractModel.LogLevelColumn
-    rows = [row for row in range(model.logEntryCount()) if str(model.logEntryData(row, level)) in BAD_LEVELS]
-    return [str(model.logEntryDescription(row)) for row in rows]
+    model = slicer.app.errorLogModel()
+    rows = [row for row in range(model.rowCount()) if str(model.data(model.index(row, LEVEL_COLUMN))) in BAD_LEVELS]
+    return [text for row in rows if (text := str(model.logEntryDescription(row)).strip())]
 
 
 @contextmanager

@@ -104,10 +104,13 @@ class Application:
         return QtGui.QGuiApplication.clipboard()
 
     def errorLogModel(self) -> SimpleNamespace:
+        """What Python sees of it: neither ``logEntryData`` nor the names of the columns."""
         return SimpleNamespace(
             logEntryCount=lambda: len(self.log),
-            logEntryData=lambda row, column: self.log[row][column],
             logEntryDescription=lambda row: self.log[row][1],
+            rowCount=lambda: len(self.log),
+            index=lambda row, column: (row, column),
+            data=lambda place: {2: self.log[place[0]][0], 4: self.log[place[0]][1]}.get(place[1], ""),
         )
 
     def layoutManager(self) -> SimpleNamespace | None:
@@ -157,7 +160,7 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     }
     _module(monkeypatch, "qt", **WIDGETS, **outside_world(application), **plain, QUiLoader=QUiLoader)
     widgets = {name: kind for name, kind in STAND_INS.items() if name.startswith("ctk")}
-    _module(monkeypatch, "ctk", **widgets, ctkErrorLogAbstractModel=SimpleNamespace(LogLevelColumn=0))
+    _module(monkeypatch, "ctk", **widgets)
     _module(
         monkeypatch, "slicer.i18n", tr=lambda text: application.translate("", text), translate=application.translate
     )
