@@ -174,6 +174,16 @@ def test_a_licence_is_shown_once_and_remembered(a_widget, a_runner, an_applicati
     assert an_application.settings[ACCEPTED] == "true"
 
 
+def test_the_lines_of_a_licence_are_broken_by_the_dialog_alone(a_widget, an_application, monkeypatch):
+    del an_application.settings[ACCEPTED]
+    wrapped = "The weights may be used, copied and passed on for research and education,"
+    licence = f"Licence\n\n{wrapped}\nfree of charge.\n\n* {wrapped}\n* Images: none\n"
+    monkeypatch.setattr(type(a_widget.logic), "licence", lambda *_: licence)
+    a_widget.ui.applyButton.click()
+    ((_, text),) = an_application.shown
+    assert f"Licence\n\n{wrapped} free of charge.\n\n* {wrapped}\n* Images: none\n\nDo you accept" in text
+
+
 def test_a_licence_with_tags_is_shown_as_it_is_written(a_widget, an_application, monkeypatch):
     del an_application.settings[ACCEPTED]
     monkeypatch.setattr(type(a_widget.logic), "licence", lambda *_: "<h1>Free</h1> <img src='http://x'>")
