@@ -106,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         if parsed.debug:
             raise
         text = str(error) if isinstance(error, MedSegAttentionError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"'{error.filename}' cannot be used ({error.strerror}); expected files and folders that open."
         logger.error(" ".join(text.split()))
         return 2 if isinstance(error, UsageError) else 1
 

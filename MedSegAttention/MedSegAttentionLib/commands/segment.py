@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from os.path import realpath
 from pathlib import Path
 from threading import Thread
 from time import perf_counter
@@ -143,7 +144,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             _report(segment_file(images, arguments.output, overwrite=arguments.overwrite, **choice))
             return 0
         for path in arguments.input:
-            if arguments.output.resolve() == path.resolve():
+            if realpath(arguments.output) == realpath(path):
                 raise UsageError(f"--output is the folder of the images, '{path}'; expected another folder.")
         images = pseudonymous(images) if arguments.anonymous else images
         if arguments.dry_run:

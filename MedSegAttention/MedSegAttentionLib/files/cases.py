@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from os.path import realpath
 from pathlib import Path
 
 from ..data.case import file_names, readable_name
@@ -103,7 +104,7 @@ def told_apart(found: Sequence[tuple[Path, ImageSource]]) -> list[ImageSource]:
     Args:
         found: (input, image of it), in their order.
     """
-    once = {(image.path.resolve(), image.dicom and image.dicom.key): (place, image) for place, image in reversed(found)}
+    once = {(realpath(image.path), image.dicom and image.dicom.key): (place, image) for place, image in reversed(found)}
     ordered = list(reversed(once.values()))
     above = [_names_above(place, image) for place, image in ordered]
     stems = [image.stem for _, image in ordered]
@@ -120,7 +121,7 @@ def told_apart(found: Sequence[tuple[Path, ImageSource]]) -> list[ImageSource]:
 
 def _names_above(place: Path, image: ImageSource) -> list[str]:
     """Names of the folders that tell ``image`` from one of the same stem in another input, the nearest first."""
-    place = place.resolve()
+    place = Path(realpath(place))
     own = [] if image.stem == stem_of(place) else [stem_of(place)]
     return [*own, *(folder.name for folder in place.parents if folder.name)]
 

@@ -23,7 +23,7 @@ from .dicom_doubts import doubts_about
 from .dicom_places import slices_of, stacked
 from .dicom_source import source_of
 from .dicom_voxels import LONGEST_TAG, File, check_whole, voxels_of
-from .faults import damaged, no_image
+from .faults import damaged, no_image, not_opened
 from .geometry import LPS_TO_RAS, shear_notes
 from .names import KINDS, is_image, stem_of
 
@@ -89,7 +89,7 @@ def series_in(folder: Path) -> tuple[Series, ...]:
 @lru_cache(maxsize=8)
 def _series_in(folder: Path, _names: tuple[tuple[str, int], ...]) -> tuple[Series, ...]:
     found: dict[str, list[File]] = {}
-    broken: list[tuple[Path, str]] = []
+    broken: list[tuple[Path, str | OSError]] = []
     for path in sorted(folder.iterdir()):
         if not path.is_file() or path.name.startswith(".") or path.name.upper() == "DICOMDIR" or is_image(path):
             continue
@@ -111,9 +111,12 @@ def suffix_of(path: Path) -> str:
 
 
 def says_it_is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    """Whether a file begins as DICOM files do; not one that the system does not let one read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def holds_image(header: Any) -> bool:
@@ -122,7 +125,7 @@ def holds_image(header: Any) -> bool:
     return "Rows" in header and not other
 
 
-def glimpse(path: Path, broken: list[tuple[Path, str]], wanted: Sequence[str] | None = None) -> File | None:
+def glimpse(path: Path, broken: list[tuple[Path, str | OSError]], wanted: Sequence[str] | None = None) -> File | None:
     """A DICOM file without its voxels; None for what is none, which is noted if it should be one.
 
     Args:
@@ -143,6 +146,8 @@ def glimpse(path: Path, broken: list[tuple[Path, str]], wanted: Sequence[str] | 
         broken.append((path, "its header is not whole"))
     except InvalidDicomError as error:
         broken.append((path, str(error).split(".")[0]))
+    except OSError as error:
+        broken.append((path, error))
     except Exception as error:  # whatever a damaged file makes of a parser
         broken.append((path, f"{type(error).__name__}: {error}"))
     return None
@@ -204,11 +209,11 @@ def read_files(paths: Sequence[Path], named: str, name: str) -> VolumeImage:
     """
     files = []
     for path in paths:
-        broken: list[tuple[Path, str]] = []
+        broken: list[tuple[Path, str | OSError]] = []
         try:
             file = glimpse(path, broken)
         except OSError as error:
-            raise InputError(f"'{path}' cannot be read ({error.strerror}); expected a file that opens.") from error
+            raise not_opened(path, error) from error
         if file is None:
             raise damaged(path, broken[0][1] if broken else "it is no image any more")
         files.append(file)
@@ -223,7 +228,7 @@ def series_of_file(path: Path) -> str:
 
 def open_whole(path: Path) -> File:
     """A DICOM file that holds an image; raises :class:`InputError` unless all its voxels are there."""
-    broken: list[tuple[Path, str]] = []
+    broken: list[tuple[Path, str | OSError]] = []
     file = glimpse(path, broken)
     if file is None and says_it_is_dicom(path):
         raise damaged(path, broken[0][1])

@@ -23,7 +23,9 @@ def _empty(path: Path) -> InputError:
 
 
 def no_image(path: Path, reason: object) -> InputError:
-    """The error for a file that is of no kind that is read here, whatever its name."""
+    """The error for a file that is of no kind that is read here, or that the system does not let one read."""
+    if isinstance(reason, OSError) and reason.errno is not None:
+        return not_opened(path, reason)
     if _is_empty(path):
         return _empty(path)
     return InputError(f"'{path}' could not be read as an image ({reason}); expected {KINDS}.")
@@ -46,8 +48,15 @@ def too_long(path: Path, promised: int, there: int) -> InputError:
     )
 
 
+def not_opened(path: Path, error: OSError) -> InputError:
+    """The error for a file that the system does not let one read."""
+    return InputError(f"'{path}' cannot be read ({error.strerror or error}); expected a file that opens.")
+
+
 def damaged(path: Path, reason: object) -> InputError:
-    """The error for a file that contradicts itself."""
+    """The error for a file that contradicts itself, or that the system does not let one read."""
+    if isinstance(reason, OSError) and reason.errno is not None:
+        return not_opened(path, reason)
     if _is_empty(path):
         return _empty(path)
     text = " ".join(READER.sub("", str(reason)).split()) or type(reason).__name__

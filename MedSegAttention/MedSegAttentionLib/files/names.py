@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import realpath
 from pathlib import Path
 
 from ..data.case import UNWRITABLE
@@ -19,7 +20,7 @@ def stem_of(path: Path) -> str:
 
     Line breaks and bytes that are no UTF-8, which other programs cannot write in a name, become ``_``.
     """
-    name = path.stem if path.is_file() else path.resolve().name
+    name = path.stem if path.is_file() else Path(realpath(path)).name
     for suffix in sorted((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES, ".seg.nrrd"), key=len, reverse=True):
         if path.name.lower().endswith(suffix):
             name = path.name[: -len(suffix)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
-from .faults import damaged
+from .faults import damaged, not_opened
 from .names import META_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, is_image, stem_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,13 @@ def read_volume(path: str | Path) -> VolumeImage:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"'{path}' does not exist; expected an image file or a folder with a DICOM series.")
+        what = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
+        raise InputError(f"'{path}' {what}; expected an image file or a folder with a DICOM series.")
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"'{path}' is no file but a pipe, a socket or a device; expected an image file or a folder with a DICOM "
+            "series."
+        )
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
@@ -78,7 +84,7 @@ def _guarded(path: Path, read: Callable[[], VolumeImage]) -> VolumeImage:
     except MedSegAttentionError:
         raise
     except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error.strerror or error}); expected a file that opens.") from error
+        raise not_opened(path, error) from error
     except MemoryError as error:
         raise InputError(
             f"'{path}' does not fit into the memory of this computer; expected a smaller image."

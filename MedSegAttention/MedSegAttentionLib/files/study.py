@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from .dicomdir import DIRECTORY, is_directory, missing_files
 from .faults import damaged
 from .names import is_image
 
+logger = logging.getLogger(__name__)
 PLANES = ("sagittal", "coronal", "axial")
 """Name of a plane by the patient axis its normal is closest to."""
 KEYS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "InstanceNumber")
@@ -138,7 +140,7 @@ def _files_below(place: Path) -> Iterator[tuple[Path, File | None, InputError | 
         yield from _files_of([place])
         return
     seen = set()
-    for folder, inner, names in os.walk(place if place.is_dir() else place.parent, followlinks=True):
+    for folder, inner, names in os.walk(_top(place), onerror=_tell_unseen, followlinks=True):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         if (real := os.path.realpath(folder)) in seen:  # a link back up
             inner.clear()
@@ -147,13 +149,22 @@ def _files_below(place: Path) -> Iterator[tuple[Path, File | None, InputError | 
         yield from _files_of([Path(folder) / name for name in sorted(names) if not name.startswith(".")])
 
 
+def _top(place: Path) -> Path:
+    return place if place.is_dir() else place.parent
+
+
+def _tell_unseen(error: OSError) -> None:
+    """A folder below the place that may not be looked into; of the place itself that is an error of ours."""
+    logger.warning("folder '%s' cannot be looked into (%s): what it holds is left out", error.filename, error.strerror)
+
+
 def _files_of(paths: Iterable[Path]) -> Iterator[tuple[Path, File | None, InputError | None]]:
     """A file that cannot be read counts as one of a series where its name ends as theirs."""
     good, bad = [], []
     for path in paths:
         if not path.is_file() or path.name.upper() == DIRECTORY or is_image(path):
             continue
-        broken: list[tuple[Path, str]] = []
+        broken: list[tuple[Path, str | OSError]] = []
         file = glimpse(path, broken, WANTED)
         good += [file] if file else []
         bad += broken
