@@ -95,6 +95,38 @@ def test_rounded_axes_are_straightened_with_a_note_and_sheared_ones_kept(tmp_pat
     assert volume.doubts == ()
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("spacing", "origin", "told"),
+    [
+        ((1e-5, 0.8, 3.0), (0, 0, 0), "measure 1e-05 x 0.8 x 3 mm, which those of a patient do not"),
+        ((0.8, 0.8, 300.0), (0, 0, 0), "measure 0.8 x 0.8 x 300 mm, which those of a patient do not"),
+        ((0.8, 0.8, 3.0), (1e6, 0, 0), "lies 1e+06 mm from the origin of its space"),
+        ((0.01, 0.8, 40.0), (5000, 0, 0), None),
+    ],
+)
+def test_what_no_patient_has_is_doubted(spacing, origin, told, suffix, tmp_path):
+    image = sitk.GetImageFromArray(VOLUME)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    doubts = read_volume(tmp_path / f"a{suffix}").doubts
+    assert doubts == () if told is None else told in doubts[0]
+
+
+def test_axes_of_nearly_one_direction_are_doubted(tmp_path):
+    steep = AFFINE.copy()
+    steep[:3, 2] = [0, 2.8, 0.8]
+    assert "two axes of nearly one direction" in read_volume(a_nifti(tmp_path / "a.nii", steep)).doubts[0]
+
+
+def test_a_picture_that_is_placed_as_the_slice_it_was_has_one_size(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(VOLUME[0].T, AFFINE), tmp_path / "a.nii")
+    volume = read_volume(tmp_path / "a.nii")
+    assert volume.doubts == ()
+    np.testing.assert_allclose(volume.spacing, (0.8, 0.8, 3), rtol=1e-6)
+
+
 def test_a_sheared_volume_is_segmented_on_its_own_grid(tmp_path, capsys):
     sheared = AFFINE.copy()
     sheared[1, 2] = 3 * np.tan(np.radians(15))

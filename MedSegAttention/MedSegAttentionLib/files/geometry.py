@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.volume import largest_cosine
+from ..data.volume import VolumeImage, largest_cosine
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 EXACT, ROUNDED = 1e-5, 0.02
 """Largest cosine between two axes that counts as a right angle, and as a right angle that was rounded."""
+
+LIKELY_MM = (0.001, 50)
+"""Sizes of voxels, mm, that an image of a patient can have."""
+STEEPEST = 0.8
+"""Cosine of two axes that no gantry and no rounding makes."""
+FARTHEST_MM = 100_000
+"""Distance from the origin that no scanner has."""
 
 
 @contextmanager
@@ -102,6 +109,26 @@ def shear_notes(ijk_to_ras: np.ndarray) -> tuple[str, ...]:
 def is_sheared(ijk_to_ras: np.ndarray) -> bool:
     """Whether the axes are off right angles by more than rounding."""
     return largest_cosine(ijk_to_ras) > ROUNDED
+
+
+def unlikely(volume: VolumeImage, name: str) -> tuple[str, ...]:
+    """Doubts about a geometry that can be and that no patient has: sizes, angles, distances.
+
+    Args:
+        volume: what was read.
+        name: of its file.
+    """
+    if not volume.has_scale:
+        return ()
+    doubts = []
+    if min(volume.spacing) < LIKELY_MM[0] or max(volume.spacing) > LIKELY_MM[1]:
+        found = " x ".join(f"{step:.3g}" for step in volume.spacing)
+        doubts.append(f"'{name}' says its voxels measure {found} mm, which those of a patient do not.")
+    if largest_cosine(volume.ijk_to_ras) > STEEPEST:
+        doubts.append(f"'{name}' has two axes of nearly one direction, which no scanner has.")
+    if np.abs(volume.ijk_to_ras[:3, 3]).max() > FARTHEST_MM:
+        doubts.append(f"'{name}' lies {np.abs(volume.ijk_to_ras[:3, 3]).max():.3g} mm from the origin of its space.")
+    return tuple(doubts)
 
 
 def corner_distance(first: np.ndarray, second: np.ndarray, size: tuple[int, int, int]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from ..data.errors import InputError
 from ..data.volume import VolumeImage
 from .faults import cut_short, damaged, no_image, no_place, no_size, too_long
-from .geometry import corner_distance, is_sheared, of_itk, quiet_itk, straightened
+from .geometry import LIKELY_MM, corner_distance, is_sheared, of_itk, quiet_itk, straightened
 from .gzipped import GZIP, ungzipped
 from .names import stem_of
 
@@ -25,8 +25,6 @@ MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 SAME_PLACE = 0.5
 """Share of a voxel by which two placements may differ."""
 SAME_SIZE = 0.01
-LIKELY_MM = (0.001, 50)
-"""Sizes of voxels, mm, which a unit other than mm is believed for."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,8 @@ def _placed(path: Path, header: Any, size: tuple[int, int, int]) -> _Placement:
     matrix, doubts = _chosen(path, header, size, float(steps.min()) / unit)
     matrix = np.diag([unit, unit, unit, 1.0]) @ matrix
     found = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not doubts and not is_sheared(matrix) and np.abs(found / steps - 1).max() > SAME_SIZE:
+    stored = len(header.get_data_shape())  # a picture may be placed with the thickness of the slice it was
+    if not doubts and not is_sheared(matrix) and np.abs(found / steps - 1)[:stored].max() > SAME_SIZE:
         doubts += (
             f"'{path.name}' gives its voxels two sizes, {_mm(found)} by its placement and {_mm(steps)} by pixdim; the "
             "first was taken.",

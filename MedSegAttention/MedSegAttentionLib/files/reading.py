@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.errors import InputError, MedSegAttentionError
 from ..data.volume import PICTURE_SUFFIXES, VolumeImage
 from .faults import damaged, not_opened
+from .geometry import unlikely
 from .names import META_SUFFIXES, NIFTI_SUFFIXES, NRRD_SUFFIXES, is_image, stem_of
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ def _guarded(path: Path, read: Callable[[], VolumeImage]) -> VolumeImage:
     try:
         with warnings.catch_warnings():  # of libraries, about what is checked here
             warnings.simplefilter("ignore")
-            return read()
+            volume = read()
+            return replace(volume, doubts=(*volume.doubts, *unlikely(volume, path.name)))
     except MedSegAttentionError:
         raise
     except OSError as error:
