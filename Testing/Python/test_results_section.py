@@ -56,9 +56,9 @@ def test_a_run_shows_its_result(a_widget, a_scene):
     assert ui.resultSelector.currentNode() is node
     assert header(ui) == ["Segment", "mL", "Slices"]
     assert table(ui) == [
-        ["liver", f"{liver() / 1000:.3f}", "3 of 9"],
-        ["left kidney", "0.063", "3 of 9"],
-        ["polyp", "0.004", "2 of 9"],
+        ["liver", f"{liver() / 1000:.3f}", "3"],
+        ["left kidney", "0.063", "3"],
+        ["polyp", "0.004", "2"],
         ["spleen", "not found", "0"],
     ]
     assert ui.resultNotesLabel.text == 'a "quoted": text; with | and ü'
@@ -231,6 +231,20 @@ def test_a_surface_comes_and_goes(a_widget, a_scene, an_application):
     assert not is_surface_shown(node)
 
 
+def test_3d_views_look_at_the_first_surfaces_and_then_stay_where_the_user_turned_them(
+    a_widget, a_scene, an_application
+):
+    an_application.views = lambda: b""
+    a_widget.ui.show3DButton.click()
+    wait_for_surfaces(a_widget, an_application)
+    assert an_application.resets_of_3d == 1
+    a_scene.AddNewNodeByClass("vtkMRMLModelNode").CreateDefaultDisplayNodes()
+    for _ in range(2):  # away and back
+        a_widget.ui.show3DButton.click()
+        wait_for_surfaces(a_widget, an_application)
+    assert an_application.resets_of_3d == 1
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_after_a_run_surfaces_come_by_themselves_where_a_3d_view_is_seen(a_widget, a_scene, an_application, seen):
     a_scene.AddNewNodeByClass("vtkMRMLViewNode").SetMappedInLayout(seen)
@@ -266,7 +280,7 @@ def test_a_photograph_has_pixels_and_no_surface(open_module, a_scene, a_result):
     widget = open_module()
     widget.ui.resultSelector.setCurrentNode(node)
     assert header(widget.ui)[1] == "Pixels"
-    assert table(widget.ui)[0] == ["liver", "56", "1 of 1"]
+    assert table(widget.ui)[0] == ["liver", "56", "1"]
     assert not widget.ui.show3DButton.enabled
     assert widget.ui.resultNotesLabel.text.startswith("The image has no spacing in millimetres")
 
@@ -376,3 +390,36 @@ def test_a_closed_scene_leaves_no_word_of_its_runs(a_widget, a_scene):
     a_scene.Clear(False)
     assert a_widget.ui.statusLabel.text == "Choose an input volume"
     assert a_widget.ui.segmentsTable.rowCount == 0
+
+
+def test_long_names_do_not_widen_the_panel(open_module, an_application, a_scene, a_volume_node, a_result):
+    """A list of nodes is as wide as the longest name that it has when it is first shown, unless told otherwise."""
+    for number in range(3):
+        slicer.util.addVolumeFromArray(np.zeros((2, 3, 3)), name=f"T2 axial fat suppressed, breath hold {number} " * 3)
+    write_segmentation(a_scene, a_result, a_volume_node).SetName("abdomen-ct-klo-lite of a series " * 4)
+    widget = open_module()
+    widget.parent.resize(380, 900)
+    widget.parent.show()
+    an_application.processEvents()
+    assert widget.parent.minimumSizeHint.width() <= 380
+
+
+def test_names_of_organs_can_be_read(open_module, an_application, a_scene, a_volume_node, a_result):
+    """In a panel no wider than Slicer opens it; every column is in use."""
+    told = {
+        "findings": {"liver": ["reaches the border"]},
+        "expected": {"liver": {"dice": 0.9, "interval": (0.8, 0.95)}},
+    }
+    result = replace(a_result, provenance=a_result.provenance | told)
+    widget = open_module()
+    widget.ui.resultSelector.setCurrentNode(write_segmentation(a_scene, result, a_volume_node))
+    assert widget.parent.minimumSizeHint.width() >= 340
+    widget.parent.resize(380, 900)
+    widget.parent.show()
+    an_application.processEvents()
+    table_widget = widget.ui.segmentsTable
+    for size in ("≥ 2516", "305"):
+        table_widget.item(0, SIZE).setText(size)
+        widget.panel._results.table._fit()
+    needed = table_widget.fontMetrics().horizontalAdvance("right kidney") + 24  # its colour and the margins
+    assert table_widget.columnWidth(NAME) >= needed

@@ -186,3 +186,10 @@ def test_the_double_behaves_as_pythonqt(an_application):
     assert progress.orientation == 1
     with pytest.raises(AttributeError):
         progress.text = "read only"
+
+
+@pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.findtext("class"))
+def test_no_table_is_a_row_of_a_form(root):
+    """Qt 5.15 gives the rows of a form too little height where a label wraps its text: buttons covered the table."""
+    forms = [layout for layout in root.iter("layout") if layout.get("class") == "QFormLayout"]
+    assert not [item[0].get("name") for form in forms for item in form if item[0].get("class") == "QTableWidget"]

@@ -19,7 +19,7 @@ from ..scene.nodes import CHECKPOINT_ATTRIBUTE, finished_slices, provenance_of
 from ..scene.positions import jump_to
 from ..scene.segmentation import is_surface_shown, show_surface, source_volume
 from ..scene.segments import slice_place
-from ..scene.surfaces import is_3d_seen
+from ..scene.surfaces import is_3d_seen, is_alone_in_3d
 from .correct_section import slicesText
 from .section import Section, silent
 from .segments_table import SegmentsTable
@@ -160,8 +160,10 @@ class ResultsSection(Section):
         if self._surfaces.poll():
             qt.QTimer.singleShot(POLL_MILLISECONDS, self._pollSurfaces)
             return
-        self._surfaces = None
-        self._ui.show3DButton.enabled, self._ui.show3DButton.text = self._node() is not None, _("Show 3D")
+        self._surfaces, node = None, self._node()
+        self._ui.show3DButton.enabled, self._ui.show3DButton.text = node is not None, _("Show 3D")
+        if node is not None and is_alone_in_3d(node) and slicer.app.layoutManager():
+            slicer.util.resetThreeDViews()  # they look at the middle of the room, where no organ need be
         self._update()
 
     def _onCopy(self, _checked: bool = False) -> None:

@@ -90,7 +90,8 @@ class SegmentsTable:
         mark = fixedItem("⚠" if segment.findings else "")
         mark.setToolTip("\n".join(segment.findings))
         size = fixedItem(bound + sizeText(segment.size, measured.unit))
-        slices = fixedItem(_("{number} of {count}").format(number=segment.slices, count=measured.slice_count))
+        slices = fixedItem(str(segment.slices))  # a panel has no room for what every row repeats
+        slices.setToolTip(_("{number} of {count}").format(number=segment.slices, count=measured.slice_count))
         for column, item in enumerate((eye, name, size, slices, quality, mark)):
             self._table.setItem(row, column, item)
 
@@ -138,7 +139,8 @@ def sizeHeader(unit: str) -> str:
 
 
 def sizeText(size: float, unit: str) -> str:
-    """A size as it is read."""
+    """A size as it is read: three digits, of large ones all before the point."""
     if unit in ("pixels", "voxels"):
         return f"{size:.0f}"
-    return f"{size:.2f}" if size >= 1 else f"{size:.3f}"
+    decimals = next(decimals for decimals, least in enumerate((100, 10, 1, 0)) if size >= least)
+    return f"{size:.{decimals}f}"

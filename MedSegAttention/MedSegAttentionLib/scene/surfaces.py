@@ -19,7 +19,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from .arrays import from_vtk, image_array
 from .nodes import nodes_of_class
-from .segmentation import BINARY_LABELMAP, SURFACE
+from .segmentation import BINARY_LABELMAP, SURFACE, is_surface_shown
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +141,13 @@ class SurfaceMaker:
 def is_3d_seen(scene: slicer.vtkMRMLScene) -> bool:
     """Whether the layout shows a 3-D view."""
     return any(view.IsMappedInLayout() and view.GetVisibility() for view in nodes_of_class(scene, "vtkMRMLViewNode"))
+
+
+def is_alone_in_3d(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether 3-D views show the surfaces of this segmentation, and of nothing else that a user would miss."""
+    shown = [other for other in nodes_of_class(node.GetScene(), "vtkMRMLSegmentationNode") if is_surface_shown(other)]
+    models = nodes_of_class(node.GetScene(), "vtkMRMLModelNode")
+    return shown == [node] and not any(m.GetDisplayVisibility() for m in models if not m.GetHideFromEditors())
 
 
 def _changed(labelmap: slicer.vtkOrientedImageData) -> tuple[int, int]:

@@ -75,6 +75,7 @@ class Application:
         segment_editor: what Segment Editor was told.
         log: (level, text) of each entry of the application's log.
         views: what the slice view looks like, as bytes; None for an application without views.
+        resets_of_3d: how often the 3-D views were told to look at what they show.
     """
 
     shown: list[tuple[str, str]] = field(default_factory=list)
@@ -92,6 +93,7 @@ class Application:
     segment_editor: SegmentEditor = field(default_factory=SegmentEditor)
     log: list[tuple[str, str]] = field(default_factory=list)
     views: Callable[[], bytes] | None = None
+    resets_of_3d: int = 0
     applicationName: str = "test double"  # noqa: N815 - Slicer's name
     applicationVersion: str = "0.0"  # noqa: N815 - Slicer's name
 
@@ -119,7 +121,12 @@ class Application:
             return None
         grabbed = SimpleNamespace(save=lambda path: Path(path).write_bytes(self.views()))
         view = SimpleNamespace(grab=lambda: grabbed)
-        return SimpleNamespace(sliceWidget=lambda _name: SimpleNamespace(sliceView=lambda: view))
+        return SimpleNamespace(
+            sliceWidget=lambda _name: SimpleNamespace(sliceView=lambda: view), resetThreeDViews=self._reset_3d
+        )
+
+    def _reset_3d(self) -> None:
+        self.resets_of_3d += 1
 
     def restart(self) -> None:
         self.restarts += 1

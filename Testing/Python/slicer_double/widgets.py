@@ -15,6 +15,8 @@ from PySide6 import QtCore, QtWidgets
 from .pythonqt import PythonQtRules, call_trimmed
 
 METAOBJECTS = json.loads((Path(__file__).parents[1] / "data" / "widgets-metaobjects.json").read_text(encoding="utf-8"))
+LIST_FRAME = 30
+"""Width of a list's arrow and frame, in pixels."""
 QT_TYPES = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}
 
 
@@ -223,6 +225,14 @@ class qMRMLNodeComboBox:  # noqa: N801
         for node in nodes:
             if node.GetID() not in known:
                 self._emit("nodeAdded(vtkMRMLNode*)", node)
+        self._ask_for_room(nodes)
+
+    def _ask_for_room(self, nodes: list[slicer.vtkMRMLNode]) -> None:
+        """As wide as the longest name, as the real one when it is first shown, unless its policy says otherwise."""
+        policy = QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        names = [node.GetName() or "" for node in nodes] if self.sizeAdjustPolicy not in (policy, policy.value) else []
+        widest = max(map(self.fontMetrics().horizontalAdvance, names), default=0)
+        QtWidgets.QWidget.setMinimumWidth(self, LIST_FRAME + widest)
 
     def _changed(self, name: str) -> None:
         if name in ("nodeTypes", "showChildNodeTypes", "hideChildNodeTypes", "showHidden", "noneEnabled"):
