@@ -13,8 +13,11 @@ from PIL import Image
 from MedSegAttentionLib.__main__ import main
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionTraining.data.cases import read_case, read_folder
+from MedSegAttentionTraining.data.preparation.saving import save_picture
+from MedSegAttentionTraining.data.slices import fitted_slices
 from small_checkpoint import write_checkpoint
 
+SCALE = {"method": "window", "low": 0, "high": 255}
 DISC = (np.add.outer((np.arange(64) - 30) ** 2, (np.arange(80) - 40) ** 2) < 300).astype(np.uint8)
 
 
@@ -218,7 +221,98 @@ def test_training_refuses_an_image_with_nan_by_its_name(tmp_path):
         sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / sub / "a.nii.gz"))
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"prostate": 1}}))
     data = read_folder(tmp_path)
-    with pytest.raises(InputError, match=r"'a' has 1 voxels that are NaN"):
+    with pytest.raises(InputError, match=r"images/a.nii.gz' has 1 voxels that are NaN"):
         fitted_slices(
             data, data.cases[0], ["prostate"], {"method": "window", "low": 0, "high": 1}, {"fit": "stretch", "size": 32}
         )
+
+
+def test_two_masks_of_one_case_are_refused(a_folder):
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    (a_folder / "labels").mkdir()
+    Image.fromarray(DISC * 0).save(a_folder / "labels" / "a.png")
+    with pytest.raises(InputError, match=r"masks/a.png' and '.*labels/a.png' are two masks for one case"):
+        read_folder(a_folder)
+
+
+def test_a_link_that_leads_nowhere_is_no_case_that_is_left_out(a_folder):
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    (a_folder / "images" / "b.png").symlink_to(a_folder / "gone.png")
+    with pytest.raises(InputError, match=r"images/b.png' is a link that leads nowhere"):
+        read_folder(a_folder)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({"polyp": "255"}, "gives the class 'polyp' the value \"255\"; expected whole numbers above 0"),
+        ({"polyp": [[255]]}, "the value [255]; expected whole numbers"),
+        ({"polyp": None}, "the value null; expected whole numbers"),
+        ({"polyp": 0}, "the value 0; expected whole numbers above 0"),
+        ({"polyp": True}, "the value true; expected whole numbers"),
+        ({"polyp": 0.5}, "the value 0.5; expected whole numbers"),
+        ({"0": "background", "255": "polyp"}, "gives the class '0' the value \"background\""),
+        ({"background": 0}, "names no class, or one twice"),
+        ({"polyp": 255, "Polyp": 1}, "names no class, or one twice"),
+        (["polyp"], "cannot be used"),
+    ],
+)
+def test_labels_that_say_no_values_are_refused_with_the_name_of_the_class(labels, told, a_folder):
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    (a_folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(InputError) as caught:
+        read_folder(a_folder)
+    assert str(caught.value).startswith(f"'{a_folder / 'dataset.json'}' ")
+    assert told in str(caught.value)
+
+
+def test_an_image_of_one_value_with_a_mask_is_refused(a_folder):
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    Image.fromarray(np.full((*DISC.shape, 3), 9, np.uint8)).save(a_folder / "images" / "a.png")
+    data = read_folder(a_folder)
+    with pytest.raises(InputError, match=r"images/a.png' has one value everywhere, and its mask marks something"):
+        fitted_slices(data, data.cases[0], ["polyp"], SCALE, {"fit": "stretch", "size": 32})
+
+
+def test_a_mask_that_is_stored_turned_otherwise_than_its_picture_is_told(a_folder, caplog):
+    tags = Image.Exif()
+    tags[0x0112] = 3
+    Image.fromarray(DISC * 255).save(a_folder / "masks" / "a.png")
+    reference(a_folder)
+    assert caplog.text == ""
+    Image.open(a_folder / "images" / "a.png").save(a_folder / "images" / "a.png", exif=tags)
+    reference(a_folder)
+    assert "masks/a.png' and its image are stored turned differently (EXIF)" in caplog.text
+
+
+@pytest.mark.parametrize("mask", [DISC, DISC * 255, soft()], ids=["0 and 1", "0 and 255", "soft"])
+def test_prepare_writes_masks_as_they_are_meant(mask, a_folder, tmp_path):
+    Image.fromarray(mask).save(a_folder / "masks" / "a.png")
+    save_picture(tmp_path / "out", "a", a_folder / "images" / "a.png", a_folder / "masks" / "a.png")
+    found = np.asarray(Image.open(tmp_path / "out" / "masks" / "a.png"))
+    assert set(np.unique(found)) == {0, 255}
+    assert (found != DISC * 255).mean() < 0.01
+
+
+def test_prepare_refuses_what_is_not_whole_and_a_mask_that_means_nothing(a_folder, tmp_path):
+    image, mask = a_folder / "images" / "a.jpg", a_folder / "masks" / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 80, 3)).astype(np.uint8)).save(image)
+    Image.fromarray(DISC * 100).save(mask)
+    with pytest.raises(InputError, match=r"masks/a.png' has no value above 100"):
+        save_picture(tmp_path / "out", "a", image, mask)
+    Image.fromarray(DISC * 255).save(mask)
+    image.write_bytes(image.read_bytes()[:2000] + b"\xff\xd9")
+    with pytest.raises(InputError, match=r"images/a.jpg' is cut short or damaged"):
+        save_picture(tmp_path / "out", "a", image, mask)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prepare_writes_mask_and_picture_upright_alike(a_folder, tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    image, mask = a_folder / "images" / "a.png", a_folder / "masks" / "a.png"
+    Image.fromarray(DISC * 255).save(mask, exif=tags)
+    Image.open(image).save(image, exif=tags)
+    save_picture(tmp_path / "out", "a", image, mask)
+    (tmp_path / "out" / "dataset.json").write_text((a_folder / "dataset.json").read_text())
+    np.testing.assert_array_equal(reference(tmp_path / "out"), np.rot90(DISC, -1))

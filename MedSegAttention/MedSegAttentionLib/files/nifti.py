@@ -144,7 +144,7 @@ def _channels_last(values: np.ndarray, dimensions: int, path: Path) -> np.ndarra
         values, dimensions = values[:, :, :, 0], dimensions - 1
     if not 2 <= dimensions <= 3:
         raise InputError(
-            f"'{stem_of(path)}' is {dimensions}-D, size {list(values.shape)}; expected a 3-D volume or a 2-D picture. "
+            f"'{path}' is {dimensions}-D, size {list(values.shape)}; expected a 3-D volume or a 2-D picture. "
             "Split the series into its frames first."
         )
     if dimensions == 2:

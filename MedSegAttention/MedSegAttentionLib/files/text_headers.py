@@ -12,7 +12,6 @@ import SimpleITK as sitk
 from ..data.errors import InputError
 from .faults import cut_short, damaged, too_long
 from .geometry import of_itk, quiet_libraries
-from .names import stem_of
 
 LONGEST_HEADER = 1 << 22
 """Bytes in which a header must end."""
@@ -135,7 +134,7 @@ def read_by_itk(path: Path, decode: Callable[[sitk.ImageFileReader], np.ndarray 
         dimensions, size = reader.GetDimension(), reader.GetSize()
         if dimensions not in (2, 3):
             raise InputError(
-                f"'{stem_of(path)}' is {dimensions}-D, size {list(size)}; expected a 3-D volume or a 2-D picture. "
+                f"'{path}' is {dimensions}-D, size {list(size)}; expected a 3-D volume or a 2-D picture. "
                 "Split the series into its frames first."
             )
         array = decode(reader)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.files.reading import is_image, read_volume, stem_of
 
 from .masks import mask_values
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
     """
     folder = Path(folder).resolve()
     labels, spacing_is_real = _description(folder / "dataset.json")
-    masks = segmentation_files(folder / "masks") | segmentation_files(folder / "labels")
+    masks = _masks(folder)
     images = _by_stem(sorted((folder / "images").glob("*")))
     names = list(images) if split is None else _names_of_split(folder, split, splits, list(images))
     if not names:
@@ -99,6 +102,16 @@ def read_folder(folder: str | Path, split: str | None = None, splits: str | Path
         )
     cases = tuple(Case(name, images[name], masks[name]) for name in names)
     return DataFolder(folder, labels, spacing_is_real, cases)
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """Stem -> mask, in ``masks/`` or ``labels/``; raises :class:`InputError` where both have one for a case."""
+    first, second = segmentation_files(folder / "masks"), segmentation_files(folder / "labels")
+    if twice := sorted(first.keys() & second.keys()):
+        raise InputError(
+            f"'{first[twice[0]]}' and '{second[twice[0]]}' are two masks for one case; expected one. Take one away."
+        )
+    return first | second
 
 
 def segmentation_files(folder: Path) -> dict[str, Path]:
@@ -114,6 +127,10 @@ def read_labels(path: Path) -> dict[str, tuple[int, ...]]:
 def _by_stem(paths: list[Path]) -> dict[str, Path]:
     """Stem -> image file; raises :class:`InputError` where two files have one."""
     found: dict[str, Path] = {}
+    if lost := next((path for path in paths if path.is_symlink() and not path.exists()), None):
+        raise InputError(
+            f"'{lost}' is a link that leads nowhere; expected a file. Copy the data whole, or take it away."
+        )
     for path in filter(is_image, paths):
         other = found.setdefault(stem_of(path), path)
         if other != path:
@@ -145,17 +162,29 @@ def _description(path: Path) -> tuple[dict[str, tuple[int, ...]], bool]:
     """Class values and whether spacing is real, from ``dataset.json``."""
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        labels = {
-            name.lower(): tuple(value) if isinstance(value, list) else (value,)
-            for name, value in about["labels"].items()
-            if name.lower() != "background"
-        }
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        named = [
+            (name.lower(), value if isinstance(value, list) else [value]) for name, value in about["labels"].items()
+        ]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError(
             f"'{path}' cannot be used ({type(error).__name__}: {error}); expected a folder with images/, masks/ or "
             'labels/, and this file with "labels": {class name: value}.'
         ) from error
+    labels = {name: tuple(values) for name, values in named if name != "background"}
+    if not labels or len({name for name, _ in named}) < len(named):
+        raise InputError(f"'{path}' names no class, or one twice; expected \"labels\": {{class name: value}}.")
+    for name, values in labels.items():
+        if odd := [value for value in values if not _is_class(value)]:
+            raise InputError(
+                f"'{path}' gives the class '{name}' the value {json.dumps(odd[0])}; expected whole numbers above 0, as "
+                'in {"background": 0, "liver": 1}, or a list of them.'
+            )
     return labels, bool(about.get("spacing_is_real", True))
+
+
+def _is_class(value: object) -> bool:
+    """Whether a value of ``dataset.json`` can be that of voxels of a class."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and value == int(value)
 
 
 def _names_of_split(folder: Path, split: str, splits: str | Path | None, images: list[str]) -> list[str]:
@@ -198,6 +227,10 @@ def values_on(image: VolumeImage, path: Path, labels: dict[str, tuple[int, ...]]
     if values.shape != image.array.shape[:3]:
         raise InputError(
             f"mask '{path}' has shape {list(values.shape)}; expected that of its image, {list(image.array.shape[:3])}."
+        )
+    if not image.has_scale and not np.allclose(mask.ijk_to_ras, image.ijk_to_ras):
+        logger.warning(
+            "mask '%s' and its image are stored turned differently (EXIF); each is taken as it is shown upright.", path
         )
     if image.has_scale and not np.allclose(mask.ijk_to_ras, image.ijk_to_ras, atol=1e-2):
         raise InputError(f"mask '{path}' lies elsewhere than its image; expected the same origin and axes.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -26,10 +27,15 @@ def fitted_slices(
         images ``[S, C, size, size]`` float32 and labels ``[S, 1, size, size]`` uint8.
 
     Raises:
-        InputError: the image has not ``in_channels`` channels, or voxels that are NaN or infinite.
+        InputError: the image has not ``in_channels`` channels, one value, or voxels that are NaN or infinite.
     """
     volume, mask = read_case(data, case, classes)
-    volume.check_values()
+    replace(volume, name=str(case.image)).check_values()
+    if volume.is_constant and mask.any():
+        raise InputError(
+            f"'{case.image}' has one value everywhere, and its mask marks something there; expected the image of the "
+            "mask. Copy it again, or take both away."
+        )
     for doubt in volume.doubts:
         logger.warning("%s It is learned from as it is.", doubt)
     if in_channels is not None and volume.channels != in_channels:

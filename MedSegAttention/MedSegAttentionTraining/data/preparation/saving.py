@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.files.reading import read_volume
+
+from ..masks import mask_values
 
 
 def read(path: Path) -> sitk.Image:
@@ -71,23 +73,22 @@ def _corners(image: sitk.Image) -> np.ndarray:
 def save_picture(folder: Path, name: str, image: Path, mask: Path) -> None:
     """Write ``images/NAME`` (JPEG and PNG as they are, others as PNG) and ``masks/NAME.png`` (0 and 255).
 
+    Both are taken as they are shown upright; a mask of 0 and 1 counts as one of 0 and 255.
+
     Raises:
-        InputError: a file cannot be read, or the sizes differ.
+        InputError: a file is not whole or no picture, the sizes differ, or the mask is coloured or nowhere white.
     """
-    try:
-        with Image.open(image) as picture, Image.open(mask) as reference:
-            if picture.size != reference.size:
-                raise InputError(
-                    f"'{mask}' is {reference.size} pixels; expected {picture.size}, as its image '{image}'."
-                )
-            inside = np.asarray(reference.convert("L")) > 127
-            (folder / "images").mkdir(parents=True, exist_ok=True)
-            if image.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                picture.load()  # raises where it is not whole
-                shutil.copyfile(image, folder / "images" / f"{name}{image.suffix.lower()}")
-            else:
-                picture.convert("RGB").save(folder / "images" / f"{name}.png")
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"'{image}' or '{mask}' cannot be read ({error}). Download them again.") from error
-    (folder / "masks").mkdir(parents=True, exist_ok=True)
-    Image.fromarray(inside.astype(np.uint8) * 255).save(folder / "masks" / f"{name}.png")
+    picture, reference = read_volume(image), read_volume(mask)
+    if picture.size != reference.size:
+        raise InputError(
+            f"'{mask}' is {list(reference.size[:2])} pixels; expected {list(picture.size[:2])}, as its image '{image}'."
+        )
+    inside = mask_values(mask, reference, {"inside": (255,)})[0].astype(np.uint8)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    if image.suffix.lower() in (".jpg", ".jpeg", ".png"):
+        shutil.copyfile(image, folder / "images" / f"{name}{image.suffix.lower()}")
+    else:
+        with Image.open(image) as stored:
+            stored.convert("RGB").save(folder / "images" / f"{name}.png")
+    Image.fromarray(inside).save(folder / "masks" / f"{name}.png")
