@@ -75,6 +75,13 @@ def test_overlay_display_has_the_range_of_the_map_not_of_the_image(a_scene, a_vo
     assert display.GetInterpolate()
 
 
+@pytest.mark.parametrize(("name", "least"), [("uncertainty", 0.1), ("probability_liver", 0.1), ("tau_stage4", 0.0)])
+def test_where_a_map_says_nothing_the_image_is_seen(a_scene, a_volume_node, a_result, name, least):
+    attention = a_result.attention["tau_stage4"]
+    shown = replace(attention, map=AttentionMap(name, name, "", (0.0, 1.0)))
+    assert write_attention(a_scene, shown, a_volume_node, {}).GetDisplayNode().GetLowerThreshold() == least
+
+
 def test_colour_table_is_made_once(a_scene, a_volume_node, a_result):
     attention = a_result.attention["tau_stage4"]
     first = write_attention(a_scene, attention, a_volume_node, {}).GetDisplayNode().GetColorNode()

@@ -8,31 +8,33 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
+from ..data.card import PROBABILITY, UNCERTAINTY
 from ..data.errors import InputError
 from .arrays import image_array
 from .colours import colour_node
-from .nodes import nodes_of_class
+from .nodes import MAP_ATTRIBUTE, nodes_of_class
 
 RANGE_ATTRIBUTE = "MedSegAttention.Range"
 PERCENTILES_ATTRIBUTE = "MedSegAttention.WindowPercentiles"
 LEGEND_SIZE, LEGEND_FONT = (0.08, 0.35), 12
 """Width and height, shares of a view, and points: a legend beside the image, not over half of it."""
+FAINTEST = 0.1
+"""Of the range of an uncertainty or a probability: below it there is nothing to see but the image itself."""
 NARROWEST_WINDOW = 1e-3
 """Of the range of the map: a window of no width would have no colours."""
 
 
 def set_default_display(node: slicer.vtkMRMLScalarVolumeNode, title: str) -> None:
-    """Colour an overlay over the range of its map and give it a legend; nothing is hidden yet.
+    """Colour an overlay over the range of its map and give it a legend.
 
     Args:
-        node: overlay with a display node.
+        node: overlay with a display node, which says already what it is.
         title: of the legend.
     """
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID(colour_node(node.GetScene()).GetID())
     set_fixed_window(node)
-    # Hides nothing yet, above the window neither; raising the lower threshold leaves only the strong places.
-    set_threshold(node, map_range(node)[0])
+    set_threshold(node, first_shown(node))
     display.SetInterpolate(True)
     _add_legend(node, title)
 
@@ -51,6 +53,14 @@ def map_range(node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
     """Values the map can take: what its colours span unless the user asks for another window."""
     numbers = _numbers(node.GetAttribute(RANGE_ATTRIBUTE))
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (0.0, 1.0)
+
+
+def first_shown(node: slicer.vtkMRMLVolumeNode) -> float:
+    """From which value on a map is drawn unless the user asks for more or less; of most maps all are."""
+    low, high = map_range(node)
+    name = node.GetAttribute(MAP_ATTRIBUTE) or ""
+    nothing_at_its_low_end = name == UNCERTAINTY.name or name.startswith(PROBABILITY)
+    return low + FAINTEST * (high - low) if nothing_at_its_low_end else low
 
 
 def largest_value(node: slicer.vtkMRMLVolumeNode) -> float:

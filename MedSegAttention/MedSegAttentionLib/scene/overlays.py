@@ -24,7 +24,7 @@ from .nodes import (
     provenance_of,
     set_provenance,
 )
-from .overlay_display import RANGE_ATTRIBUTE, map_range, refresh_legends, set_default_display, text_of
+from .overlay_display import RANGE_ATTRIBUTE, first_shown, refresh_legends, set_default_display, text_of
 from .volumes import volume_image
 
 VOLUME_ROLE = "MedSegAttention.Volume"
@@ -100,7 +100,7 @@ def overlays_of(
 def probability_thresholds(segmentation_node: slicer.vtkMRMLSegmentationNode) -> dict[str, float]:
     """From which probability on a user let the maps of a run be shown: name of the map -> threshold.
 
-    Maps of which nothing is hidden are left out. The display nodes keep the values, and with them scenes.
+    Maps that hide no more than at first are left out. The display nodes keep the values, and with them scenes.
 
     Args:
         segmentation_node: of the run.
@@ -111,7 +111,7 @@ def probability_thresholds(segmentation_node: slicer.vtkMRMLSegmentationNode) ->
         name = node.GetAttribute(MAP_ATTRIBUTE) or ""
         if run and name.startswith(PROBABILITY) and node.GetAttribute(PROVENANCE_ATTRIBUTE) == run:
             lowest = node.GetDisplayNode().GetLowerThreshold() if node.GetDisplayNode() else 0.0
-            if lowest > map_range(node)[0]:
+            if lowest > first_shown(node):
                 found[name] = round(lowest, 4)
     return found
 
