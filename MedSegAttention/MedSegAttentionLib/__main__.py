@@ -69,7 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _cleaned_up_when_terminated() -> Iterator[None]:
-    """A SIGTERM ends the command like Ctrl+C does: nothing unfinished stays behind."""
+    """A SIGTERM, or a terminal that is closed, ends the command like Ctrl+C does: nothing unfinished stays behind.
+
+    A command that was told to go on without its terminal (``nohup``) does.
+    """
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -77,11 +80,16 @@ def _cleaned_up_when_terminated() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
 def main(arguments: list[str] | None = None) -> int:

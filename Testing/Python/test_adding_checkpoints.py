@@ -199,6 +199,17 @@ def test_damaged_zips_and_other_files_are_refused(a_checkpoint, own, tmp_path):
     refused(tmp_path / "gone.zip", own, "does not exist")
 
 
+def test_a_zip_without_its_beginning_is_refused_as_such(a_checkpoint, own):
+    archive = zipped(a_checkpoint)
+    archive.write_bytes(archive.read_bytes()[100:])
+    refused(archive, own, "not a whole zip file")
+
+
+def test_a_card_of_endless_brackets_is_refused(a_checkpoint, own):
+    (a_checkpoint / "configs" / "metadata.json").write_text("[" * 100_000)
+    refused(a_checkpoint, own, "not a valid checkpoint card (RecursionError")
+
+
 def test_one_flipped_byte_in_a_zip_is_refused(a_checkpoint, own):
     archive = zipped(a_checkpoint)
     content = bytearray(archive.read_bytes())

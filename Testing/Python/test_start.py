@@ -87,8 +87,11 @@ def test_a_run_loads_no_tiles_and_no_plots(tmp_path, an_image):
     assert seconds["start"] > 0
 
 
-def test_a_terminated_run_leaves_nothing_unfinished(tmp_path):
-    """As when a cluster or a logout ends it."""
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_terminated_run_leaves_nothing_unfinished(name, tmp_path):
+    """As when a cluster ends it, or its terminal is closed."""
+    if not hasattr(signal, name):
+        pytest.skip("this system has no such signal")
     noise = np.random.default_rng(0).random((4000, 64, 64), np.float32)
     sitk.WriteImage(sitk.GetImageFromArray(noise), str(tmp_path / "a.nrrd"))
     folder = write_checkpoint(tmp_path / "checkpoint")
@@ -99,7 +102,7 @@ def test_a_terminated_run_leaves_nothing_unfinished(tmp_path):
     )
     assert process.stdout.readline().startswith("slice 10 of 4000")
     assert list((tmp_path / "out").glob(".unfinished-*"))
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(getattr(signal, name))
     out, error = process.communicate(timeout=60)
     assert json.loads(out.splitlines()[-1])[0] == 1
     assert "stopped" in error

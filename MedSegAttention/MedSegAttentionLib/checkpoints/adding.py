@@ -163,8 +163,15 @@ def _files_of_zip(opened: zipfile.ZipFile) -> Openers:
         if name in files:
             raise CheckpointError(f"the zip holds '{name}' twice; it was refused as unsafe.")
         if not name.endswith("/"):
-            files[name] = partial(opened.open, entry)
+            files[name] = partial(_open_entry, opened, entry)
     return files
+
+
+def _open_entry(opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return opened.open(entry)
+    except (OSError, ValueError) as error:  # its place in the file is none
+        raise zipfile.BadZipFile(f"'{entry.filename}' is not where the zip says") from error
 
 
 def _take_over(files: Openers, target: Path, source: str) -> None:

@@ -38,7 +38,7 @@ def read_card(folder: str | Path) -> Card:
             f"'{folder}' is not a checkpoint: '{path}' cannot be read ({error.strerror}). Give the folder that holds "
             "configs/metadata.json and models/model.safetensors."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _invalid(path, error) from error
     return card_of(values, path)
 
@@ -48,7 +48,7 @@ def card_of(values: dict[str, Any], source: str | Path) -> Card:
     try:
         _check(values)
         return _card_from(values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _invalid(source, error) from error
 
 
