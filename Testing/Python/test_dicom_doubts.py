@@ -64,7 +64,6 @@ def test_a_ct_stored_the_other_way_round_is_doubted(tmp_path):
         {"FrameOfReferenceUID": "1.2.3.4"},
         {"Modality": "MR"},
         {"PixelRepresentation": 0},
-        {"StudyInstanceUID": "1.2.3.5"},
     ],
     ids=str,
 )

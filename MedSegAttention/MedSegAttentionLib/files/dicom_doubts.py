@@ -10,7 +10,7 @@ import numpy as np
 from .dicom_places import group_of
 from .dicom_voxels import File, stored_voxels
 
-ALIKE = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "Modality", "PixelRepresentation")
+ALIKE = ("PatientID", "FrameOfReferenceUID", "Modality", "PixelRepresentation")
 """Elements that are the same in all slices of a volume."""
 AIR = -200
 """HU up to which a filling is taken for air."""
@@ -81,13 +81,15 @@ def _beyond_bits(files: Sequence[File]) -> Iterator[str]:
     """Values that need more bits than a header says lose them as they are read."""
     for file in files:
         header, bits = file.header, int(file.header.get("BitsStored") or 0)
-        overlaid = any(header[group, OVERLAY_BIT].value for group in OVERLAYS if (group, OVERLAY_BIT) in header)
-        if header.BitsAllocated != 16 or not 0 < bits < 16 or header.get("HighBit") != bits - 1 or overlaid:
+        if header.BitsAllocated != 16 or not 0 < bits < 16 or header.get("HighBit") != bits - 1:
             continue
         voxels = stored_voxels(file)
         if voxels is None or not np.bitwise_or.reduce(voxels) >> bits:
             continue
         signed, half = voxels.view(np.int16), 1 << (bits - 1)
-        if not header.get("PixelRepresentation") or signed.min() < -half or signed.max() >= half:
+        fits = header.get("PixelRepresentation") and signed.min() >= -half and signed.max() < half
+        if not fits and not any(
+            header[group, OVERLAY_BIT].value for group in OVERLAYS if (group, OVERLAY_BIT) in header
+        ):
             yield f"'{file.path.name}' has values of more than the {bits} bits that it says (BitsStored); they are cut."
             return
