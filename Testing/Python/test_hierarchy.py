@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from MedSegAttentionLib.data.comparison import Comparison
+from MedSegAttentionLib.scene.disagreement import disagreement_of, remove_disagreement, write_disagreement
 from MedSegAttentionLib.scene.nodes import hierarchy_items, unchanged_after
 from MedSegAttentionLib.scene.preview import Preview
 from MedSegAttentionLib.scene.writing import write_result
@@ -30,6 +33,16 @@ def test_a_result_that_is_taken_back_leaves_no_item_and_no_error(plugins, a_scen
         write_result(a_scene, a_result, a_volume_node)
         assert len(hierarchy_items(a_scene)) > len(before)
     assert hierarchy_items(a_scene) == before
+    assert plugins.errors == []
+
+
+def test_what_differs_comes_and_goes_without_an_error(plugins, a_scene, a_volume_node, a_result):
+    first = write_result(a_scene, a_result, a_volume_node).segmentation
+    differing = np.minimum(a_result.labels, 3).astype(np.uint8)
+    comparison = Comparison(("a", "b"), (), (), 2, 9, (), (), differing, "mm", "mL")
+    write_disagreement(a_scene, comparison, first)
+    remove_disagreement(a_scene)
+    assert disagreement_of(a_scene) is None
     assert plugins.errors == []
 
 

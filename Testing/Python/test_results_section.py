@@ -366,6 +366,14 @@ def test_an_organ_that_the_border_cuts_is_marked_and_told(open_module, a_scene, 
     assert f"liver {text}" in ui.resultNotesLabel.text
 
 
+def test_what_holds_of_several_organs_is_said_of_each(open_module, a_scene, a_volume_node, a_result):
+    text = "reaches the last slice of the image: its volume is a lower bound."
+    told = replace(a_result, provenance=a_result.provenance | {"findings": {"liver": [text], "polyp": [text]}})
+    ui = open_module().ui
+    ui.resultSelector.setCurrentNode(write_segmentation(a_scene, told, a_volume_node))
+    assert f"Each of liver, polyp {text}" in ui.resultNotesLabel.text
+
+
 def test_every_row_is_in_sight_and_nothing_grows(a_widget, an_application):
     """Laid out by Qt itself: in Slicer a table that followed its content once widened the panel without end."""
     ui, panel = a_widget.ui, a_widget.parent

@@ -220,5 +220,7 @@ def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
     for segment in measured.segments:
         for text in segment.findings:
             found.setdefault(text, []).append(segment.name)
-    notes += [f"{', '.join(names)} {text}" for text, names in found.items()]
+    for text, names in found.items():
+        who = names[0] if len(names) == 1 else _("Each of {names}").format(names=", ".join(names))
+        notes.append(f"{who} {text}")
     return notes + [str(warning) for warning in provenance_of(node).get("warnings", [])]

@@ -60,5 +60,5 @@ def remove_disagreement(scene: slicer.vtkMRMLScene) -> None:
     if (node := disagreement_of(scene)) is not None:
         display = node.GetDisplayNode()
         scene.RemoveNode(node)
-        if display is not None:
+        if display is not None and scene.IsNodePresent(display):  # the application takes it out with its node
             scene.RemoveNode(display)

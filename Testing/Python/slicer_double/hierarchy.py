@@ -17,7 +17,12 @@ class HierarchyPlugins:
         self._scene = scene
         self._hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         self.errors: list[str] = []
-        for event, method in ((scene.NodeAddedEvent, self._on_added), (scene.NodeRemovedEvent, self._on_removed)):
+        self._displays: list[slicer.vtkMRMLDisplayNode] = []  # of the node that is leaving: they follow it
+        for event, method in (
+            (scene.NodeAddedEvent, self._on_added),
+            (scene.NodeAboutToBeRemovedEvent, self._on_leaving),
+            (scene.NodeRemovedEvent, self._on_removed),
+        ):
             method.__func__.CallDataType = vtk.VTK_OBJECT
             scene.AddObserver(event, method)
         for source in (scene, self._hierarchy):
@@ -41,10 +46,19 @@ class HierarchyPlugins:
         if self._is_data(node):
             self._hierarchy.CreateItem(self._hierarchy.GetSceneItemID(), node)
 
+    def _on_leaving(self, _caller: object, _event: str, node: vtk.vtkObject) -> None:
+        if node.GetScene() is None:
+            self.errors.append(f"'{node.GetID()}' had left the scene: its hierarchy node is not found")
+        if isinstance(node, slicer.vtkMRMLDisplayableNode):
+            self._displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+
     def _on_removed(self, _caller: object, _event: str, node: vtk.vtkObject) -> None:
         item = self._hierarchy.GetItemByDataNode(node) if self._is_data(node) else 0
         if item:
             self._hierarchy.RemoveItem(item, False, False)
+        displays, self._displays = self._displays, []
+        for display in filter(self._scene.IsNodePresent, filter(None, displays)):
+            self._scene.RemoveNode(display)
 
     def _on_item_removed(self, _caller: object, _event: str, item: int) -> None:
         node = self._hierarchy.GetItemDataNode(item)
