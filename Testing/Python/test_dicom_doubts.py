@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from conftest import geometry
 from dicom_studies import a_study_series, change
@@ -195,6 +195,28 @@ def test_a_frame_that_is_cut_is_refused(uid, share, end, tmp_path, capfd):
     ):
         read_volume(folder)
     assert capfd.readouterr() == ("", "")
+
+
+def test_values_with_a_sign_that_a_header_denies_are_refused(tmp_path):
+    folder = compressed(tmp_path, JPEG2000Lossless)
+    for path in folder.iterdir():
+        change(path, PixelRepresentation=0)
+    with pytest.raises(InputError, match=r"its values have a sign, and its header says that they have none"):
+        read_volume(folder)
+
+
+def test_frames_of_another_size_than_their_header_says_are_refused(tmp_path):
+    pytest.importorskip("jpeg_ls")
+    folder = series(tmp_path)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.compress(JPEGLSLossless)
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read_volume(folder).array, VOLUME)
+    for path in folder.iterdir():
+        change(path, Rows=15)
+    with pytest.raises(InputError, match=r"its frames have 30 x 34 pixels, and its header says 15 x 34"):
+        read_volume(folder)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,14 +28,18 @@ JPEG_OF_WORDS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 57, 70)
 """Those of more bits or without loss, of which the same is true and which Pillow does not read."""
 NOT_COMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED)
 LITTLE_ENDIAN = NOT_COMPRESSED[:2]
+JPEG_LS, JPEG_2000 = (tuple(f"1.2.840.10008.1.2.4.{number}" for number in pair) for pair in ((80, 81), (90, 91)))
 KNOWN = (
     *NOT_COMPRESSED,
     *JPEG_OF_BYTES,
     *JPEG_OF_WORDS,
-    *(f"1.2.840.10008.1.2.4.{number}" for number in (80, 81, 90, 91)),
+    *JPEG_LS,
+    *JPEG_2000,
     "1.2.840.10008.1.2.5",
 )
 """Transfer syntaxes that GDCM reads: also JPEG-LS, JPEG 2000 and RLE."""
+START_OF_JPEG_LS, START_OF_JPEG_2000, SIGN_IN_JPEG_2000 = b"\xff\xf7", b"\xff\x4f\xff\x51", 42
+"""Markers behind which a frame says its size and its kind of values; and how far behind."""
 NOT_DECODED = ("Implicit Transfer Syntax", "Unknown exception", "Cannot read requested file")
 """What GDCM and SimpleITK say of voxels that they cannot decode."""
 KNOWN_INSTEAD = {"1.2.840.10008.5.1.4.1.1.77.1.7": "1.2.840.10008.5.1.4.1.1.77.1.4"}
@@ -89,11 +94,31 @@ def check_whole(file: File) -> None:
                 raise damaged(path, "its compressed voxels end too early")
             if syntax in JPEG_OF_BYTES:
                 _check_frames(path)
+            _check_stream(file, syntax)
             return
     if size - file.end - SHORTEST_TAG < promised:
         raise cut_short(path, promised, size - file.end - LONGEST_TAG)
     if (there := _promised_by_tag(path, file.end)) is not None and there > promised + 1:  # one byte makes it even
         raise damaged(path, f"its voxels have {there} bytes where its header describes {promised}")
+
+
+def _check_stream(file: File, syntax: str) -> None:
+    """Raise :class:`InputError` where the first frame says something else than the header that GDCM goes by."""
+    with file.path.open("rb") as stream:
+        stream.seek(file.end)
+        begin = stream.read(TAIL)
+    if syntax in JPEG_LS and (place := begin.find(START_OF_JPEG_LS)) >= 0:
+        size = struct.unpack(">HH", begin[place + 5 : place + 9])
+        if size != (file.header.Rows, file.header.Columns):
+            raise damaged(
+                file.path,
+                f"its frames have {size[0]} x {size[1]} pixels, and its header says {file.header.Rows} x "
+                f"{file.header.Columns}",
+            )
+    if syntax in JPEG_2000 and (place := begin.find(START_OF_JPEG_2000)) >= 0:
+        signed = begin[place + SIGN_IN_JPEG_2000 : place + SIGN_IN_JPEG_2000 + 1] >= b"\x80"
+        if signed and not file.header.get("PixelRepresentation"):
+            raise damaged(file.path, "its values have a sign, and its header says that they have none")
 
 
 def _promised_by_tag(path: Path, end: int) -> int | None:
