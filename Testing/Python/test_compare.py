@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from dataclasses import replace
 
@@ -154,7 +155,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capfd):
     one_line(capfd.readouterr().err, "missing.nii", "does not exist")
     (tmp_path / "bad.seg.nrrd").write_bytes(b"NRRD0004\n")
     assert main(["compare", str(tmp_path / "bad.seg.nrrd"), str(a)]) == 1
-    one_line(capfd.readouterr().err, "bad.seg.nrrd", "expected a whole")
+    one_line(capfd.readouterr().err, "bad.seg.nrrd", "is cut short or damaged (its header is not whole)")
     assert main(["compare", str(a), str(a), "--json", str(tmp_path / "no" / "x.json")]) == 1
     one_line(capfd.readouterr().err, "cannot be written")
 
@@ -172,3 +173,28 @@ def test_dicom_segmentations_are_compared_with_their_own_nrrd(tmp_path, capfd):
         figures = json.loads((tmp_path / "told.json").read_text())
         assert [item["dice"] for item in figures["per_class"].values()] == [1.0] * len(figures["per_class"])
         assert all(item["ml_a"] > 0 for item in figures["per_class"].values())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda head, voxels: (head, voxels[:-3]), "is cut short or damaged"),
+        (lambda head, voxels: (head, voxels + b"more"), "4 bytes follow the end of its compressed voxels"),
+        (lambda head, voxels: (head.replace(b"_Layer:=0", b"_Layer:=7"), voxels), "segment 0 is in no layer"),
+        (lambda head, voxels: (head.replace(b"_LabelValue:=1", b"_LabelValue:=x"), voxels), "segment 0 is in no layer"),
+    ],
+    ids=["cut", "surplus", "another layer", "no value"],
+)
+def test_a_segmentation_that_is_not_whole_is_refused(change, told, tmp_path):
+    head = (
+        b"NRRD0004\ntype: uchar\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 3 2\nspace directions: (1,0,0) "
+        b"(0,1,0) (0,0,1)\nkinds: domain domain domain\nencoding: gzip\nspace origin: (0,0,0)\nSegment0_ID:=a\n"
+        b"Segment0_Name:=liver\nSegment0_Layer:=0\nSegment0_LabelValue:=1\n\n"
+    )
+    voxels = gzip.compress(bytes([0, 1] * 12))
+    path = tmp_path / "a.seg.nrrd"
+    path.write_bytes(head + voxels)
+    assert (read_segmentation(path).array == 1).sum() == 12
+    path.write_bytes(b"".join(change(head, voxels)))
+    with pytest.raises(InputError, match=rf"a.seg.nrrd' .*{told}"):
+        read_segmentation(path)

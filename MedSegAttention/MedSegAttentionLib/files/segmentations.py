@@ -13,7 +13,8 @@ import SimpleITK as sitk
 from ..data.comparison import NamedLabels
 from ..data.errors import InputError
 from ..data.volume import PICTURE_SUFFIXES
-from .geometry import of_itk, quiet_libraries
+from .faults import damaged
+from .geometry import quiet_libraries
 from .names import stem_of
 from .reading import read_volume
 
@@ -47,23 +48,25 @@ def read_segmentation(path: str | Path) -> NamedLabels:
 
 
 def _read_seg_nrrd(path: Path) -> NamedLabels:
-    try:
-        with quiet_libraries():
-            image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise InputError(f"'{path}' cannot be read as a segmentation; expected a whole .seg.nrrd file.") from error
-    tags = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    volume = read_volume(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with quiet_libraries():
+        reader.ReadImageInformation()
+    tags = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     numbers = sorted({int(found[1]) for key in tags if (found := re.match(r"Segment(\d+)_ID$", key))})
     if len(numbers) > MOST:
         raise InputError(f"'{path}' has {len(numbers)} segments; expected at most {MOST}.")
-    layers = sitk.GetArrayFromImage(image)
-    layers = layers[..., None] if layers.ndim == 3 else layers
+    layers = volume.array[..., None] if volume.channels == 1 else volume.array
     array, values = np.zeros(layers.shape[:3], np.uint8), {}
     for new, number in enumerate(numbers, start=1):
-        layer, value = (int(tags.get(f"Segment{number}_{key}", default)) for key, default in _PLACES)
-        array[layers[..., layer] == value] = new
+        try:
+            layer, value = (int(tags.get(f"Segment{number}_{key}", default)) for key, default in _PLACES)
+            array[layers[..., layer] == value] = new
+        except (ValueError, IndexError) as error:
+            raise damaged(path, f"segment {number} is in no layer that is there: {error}") from error
         values[_unused(tags.get(f"Segment{number}_Name", f"label {value}"), values)] = new
-    return NamedLabels(stem_of(path), array, of_itk(image), values, bool(_told_beside(path).get("has_scale", True)))
+    return NamedLabels(stem_of(path), array, volume.ijk_to_ras, values, bool(_told_beside(path).get("has_scale", True)))
 
 
 _PLACES = (("Layer", 0), ("LabelValue", 1))

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from MedSegAttentionLib.data.errors import InputError
+from MedSegAttentionLib.files.reading import read_volume
 
 from .dicom import in_order, read_slices
 from .saving import save_volume
@@ -44,6 +45,7 @@ def _write(folder: Path, name: str, masks: dict[Path, Path]) -> None:
     image = read_slices(ordered)
     grey = []
     for path in (masks[file] for file in ordered):
+        read_volume(path)  # raises where it is not whole
         with Image.open(path) as picture:
             grey.append(np.asarray(picture.convert("L")))
         if grey[-1].shape != image.GetSize()[1::-1]:
