@@ -329,3 +329,12 @@ def test_a_folder_that_cannot_be_made_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"), results_in(tmp_path / "file" / "deeper", "a"):
         pass
+
+
+def test_names_of_files_fit_every_system():
+    """macOS writes an accent as a letter of its own; Windows has devices whose names nothing else may have."""
+    assert file_names(["Mu\u0308ller", "M\u00fcller"]) == ["M\u00fcller", "M\u00fcller_2"]
+    assert file_names(["CON", "nul.1", "lpt1", "Conrad"]) == ["_CON", "_nul.1", "_lpt1", "Conrad"]
+    long = file_names(["x" * 250, "x" * 251, "\u65e5" * 250])
+    assert len(set(long)) == 3
+    assert max(len(stem.encode()) for stem in long) < 160

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,10 @@ from .volume import VolumeImage
 
 UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, and what stands for bytes of a file name that are no UTF-8."""
+LONGEST = 150
+"""Bytes of the stem of a file: most systems have room for 255 with what follows it."""
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""What Windows takes for a device whatever follows the point."""
 
 
 def readable_name(name: str) -> str:
@@ -71,12 +76,14 @@ class FileChoice:
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """Names that can be files on every system, each once whatever the case of its letters."""
+    """Names that can be files on every system, each once whatever the case of its letters, not too long."""
     stems: list[str] = []
     taken: set[str] = set()
     counts: dict[str, int] = {}  # of each base: a cohort may hold 100,000 of one name
     for name in names:
-        stem = base = re.sub(r"[^\w .()+-]", "_", name).strip(" .") or "volume"
+        base = re.sub(r"[^\w .()+-]", "_", unicodedata.normalize("NFC", name)).strip(" .")
+        base = base.encode()[:LONGEST].decode(errors="ignore").strip(" .") or "volume"
+        stem = base = f"_{base}" if DEVICES.match(base) else base
         number = counts.get(base.lower(), 1)
         while stem.lower() in taken:
             number += 1
