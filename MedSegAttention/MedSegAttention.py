@@ -154,13 +154,13 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.setParameterNode(None)
 
     def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
-        """The scene is about to be emptied: nothing to segment, nowhere to put it."""
+        """The scene is about to be emptied: nothing to segment, nowhere to put it, no more to say of runs."""
+        self.panel.forget()
         self.panel.cancel()
         self.panel.setParameterNode(None)
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
-        """The scene is empty, or another one: show its parameters, and nothing of the one before."""
-        self.panel.forget()
+        """The scene is empty, or another one: show its parameters."""
         if self.parent.isEntered:
             self.enter()
 

@@ -42,6 +42,11 @@ def test_slices_that_were_not_chosen_are_empty(a_volume, a_checkpoint):
     assert result.provenance["slices_done"] == [2, 3, 4]
 
 
+def test_one_slice_is_told_of_as_one(a_volume, a_checkpoint):
+    result = run(a_volume, a_checkpoint, slices=(2, 2))
+    assert "Only slice 3 of 9 was segmented, as chosen." in result.provenance["warnings"]
+
+
 def test_maps_of_some_slices_lie_where_those_of_all_do(a_volume, a_checkpoint):
     whole, part = (run(a_volume, a_checkpoint, **limits).attention for limits in ({}, {"slices": (2, 4)}))
     for name, item in part.items():

@@ -260,6 +260,14 @@ def test_closing_the_scene_during_a_run_stops_it(a_widget, a_scene, a_slow_run):
     assert not a_widget.ui.applyButton.enabled
 
 
+def test_a_run_that_was_cancelled_is_forgotten_with_its_scene(a_widget, a_scene, a_slow_run):
+    poll_until(a_slow_run, 2)
+    a_widget.ui.applyButton.click()
+    assert a_widget.ui.statusLabel.text == "Cancelled; the scene is as it was."
+    a_scene.Clear(False)
+    assert a_widget.ui.statusLabel.text == "Choose an input volume"
+
+
 def test_removing_the_volume_during_a_run_stops_it(a_widget, a_scene, a_volume_node, a_slow_run):
     poll_until(a_slow_run, 2)
     a_scene.RemoveNode(a_volume_node)

@@ -46,7 +46,9 @@ def told(settings: RunSettings, slices: range, count: int) -> list[str]:
     """What was left out as the user chose, a sentence each."""
     sentences = []
     if len(slices) < count:
-        sentences.append(f"Only slices {slices[0] + 1} to {slices[-1] + 1} of {count} were segmented, as chosen.")
+        first, last = slices[0] + 1, slices[-1] + 1
+        which = f"slices {first} to {last} of {count} were" if first < last else f"slice {first} of {count} was"
+        sentences.append(f"Only {which} segmented, as chosen.")
     if settings.box is not None:
         sentences.append("Only the inside of the region of interest was segmented, as chosen.")
     if settings.left_out:

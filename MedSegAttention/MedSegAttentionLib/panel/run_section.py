@@ -49,7 +49,7 @@ class RunSection:
         self._begun: float | None = None  # until the first slice
         self._choices: dict[str, Any] = {}
         self._closed = False
-        self._ofResult = ""  # what the status says of a finished run
+        self._ofRun = ""  # what the status says of how the last one ended
         self._hint = ""
         ui.progressBar.visible = False
 
@@ -110,9 +110,14 @@ class RunSection:
             self.cancel(keep=not remove)
 
     def forget(self) -> None:
-        """Say nothing any more of a result whose scene was closed."""
-        if not self._closed and self._ui.statusLabel.text == self._ofResult:
+        """Say nothing any more of a run whose scene was closed."""
+        if not self._closed and self._ui.statusLabel.text == self._ofRun:
             self.setStatus("")
+
+    def _sayOfRun(self, text: str) -> None:
+        """Say how a run ended."""
+        self._ofRun = text
+        self.setStatus(text)
 
     def setStatus(self, text: str) -> None:
         """Say what is going on."""
@@ -131,7 +136,7 @@ class RunSection:
         try:
             yield
         except Cancelled:
-            self.setStatus(_("Cancelled; the scene is as it was."))
+            self._sayOfRun(_("Cancelled; the scene is as it was."))
         except MedSegAttentionError as error:
             self._showError(str(error), getattr(error, "details", ""))
         except Exception as error:
@@ -161,8 +166,7 @@ class RunSection:
             finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
                 done=done, count=count, name=result.segmentationNode.GetName()
             )
-        self._ofResult = "\n".join([finished, *result.provenance.get("warnings", [])])
-        self.setStatus(self._ofResult)
+        self._sayOfRun("\n".join([finished, *result.provenance.get("warnings", [])]))
 
     def _runAnyway(self, warning: ContractWarning) -> None:
         """The volume is not what the checkpoint was trained on: run all the same if the user wants it."""
@@ -172,7 +176,7 @@ class RunSection:
         ):
             self.start(**self._choices, force=True)
         else:
-            self.setStatus(_("Not run: the volume is outside of what the checkpoint was trained on."))
+            self._sayOfRun(_("Not run: the volume is outside of what the checkpoint was trained on."))
 
     def _onProgress(self, progress: RunProgress) -> None:
         if self._closed:
@@ -194,7 +198,7 @@ class RunSection:
         self._onRunning(running)
 
     def _showError(self, text: str, details: str = "") -> None:
-        self.setStatus(_("Failed; the scene is as it was."))
+        self._sayOfRun(_("Failed; the scene is as it was."))
         if not self._closed:
             slicer.util.errorDisplay(text, **({"detailedText": details} if details else {}))
 
