@@ -38,6 +38,7 @@ from MedSegAttentionLib.logic.corrections import CorrectionLogic
 from MedSegAttentionLib.logic.packages import PackageLogic
 from MedSegAttentionLib.logic.results import ResultLogic
 from MedSegAttentionLib.panel.choices import Axis, Device
+from MedSegAttentionLib.panel.full_height import FullHeight
 from MedSegAttentionLib.panel.panel import Panel
 from MedSegAttentionLib.scene.terminology import load_terminology
 from MedSegAttentionLib.setup.sample_data import register_samples
@@ -119,6 +120,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.panel: Panel | None = None
+        self._height: FullHeight | None = None
         self.logic: MedSegAttentionLogic | None = None
 
     def setup(self) -> None:
@@ -131,6 +133,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             uiWidget.setMRMLScene(slicer.mrmlScene)
             vars(self.ui).update(vars(slicer.util.childWidgetVariables(uiWidget)))
         self.layout.addStretch(1)
+        self._height = FullHeight(self.parent)
         self.logic = MedSegAttentionLogic()
         self.panel = Panel(self.ui, self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -141,6 +144,8 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """Called when the module is reloaded and when the application closes."""
         self.removeObservers()
+        if self._height:
+            self._height.close()
         if self.panel:  # else setup failed, and that is the error to show
             self.panel.close()
             self.logic.close()

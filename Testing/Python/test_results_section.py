@@ -18,6 +18,7 @@ from MedSegAttentionLib.scene.segmentation import is_surface_shown, write_segmen
 from MedSegAttentionLib.scene.volumes import add_volume
 from scene_tools import add_transform
 from slicer_double.fakes import nodes_of
+from slicer_double.module_panel import ModulePanel
 
 pytest_plugins = ["slicer_double.fixtures"]
 
@@ -431,3 +432,29 @@ def test_names_of_organs_can_be_read(open_module, an_application, a_scene, a_vol
         widget.panel._results.table._fit()
     needed = table_widget.fontMetrics().horizontalAdvance("right kidney") + 24  # its colour and the margins
     assert table_widget.columnWidth(NAME) >= needed
+
+
+def test_nothing_is_cut_after_another_module_was_shown(open_module, an_application, a_scene, a_volume_node, a_result):
+    """Neither buttons lie over the table, nor is a text cut, however long the texts of the next result are."""
+    text = "reaches the last slice of the image: its volume is a lower bound, and so is what is computed from it."
+    told = a_result.provenance | {"findings": {"liver": [text], "polyp": [text * 6]}, "look_first": [2, 1, 0]}
+    short = write_segmentation(a_scene, a_result, a_volume_node)
+    long = write_segmentation(a_scene, replace(a_result, provenance=told), a_volume_node)
+    widget, panel = open_module(), ModulePanel(380, 700)
+    ui = widget.ui
+    panel.setModule(widget.parent)
+    panel.show()
+    for node in (short, long, short):
+        ui.resultSelector.setCurrentNode(node)
+        for _ in range(5):
+            an_application.processEvents()
+        panel.removeModule(widget.parent)
+        panel.setModule(widget.parent)
+        for _ in range(5):
+            an_application.processEvents()
+    ui.resultSelector.setCurrentNode(long)
+    for _ in range(5):
+        an_application.processEvents()
+    assert ui.resultNotesLabel.height >= ui.resultNotesLabel.heightForWidth(ui.resultNotesLabel.width)
+    assert ui.show3DButton.y >= ui.segmentsTable.y + ui.segmentsTable.height
+    panel.removeModule(widget.parent)

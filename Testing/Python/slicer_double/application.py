@@ -156,6 +156,8 @@ def install(monkeypatch: pytest.MonkeyPatch, scene: slicer.vtkMRMLScene) -> Appl
     QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
     application = Application()
     plain = {
+        "QObject": QtCore.QObject,
+        "QEvent": QtCore.QEvent,
         "QFile": QtCore.QFile,
         "QIcon": QtGui.QIcon,
         "QColor": QtGui.QColor,
