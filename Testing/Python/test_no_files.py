@@ -29,6 +29,8 @@ def test_a_pipe_is_refused_and_not_waited_for(name, tmp_path, capsys):
     words = ["segment", str(tmp_path / name), "--task", "skin", "--output", str(tmp_path / "out")]
     assert main(words) == 1
     assert f"{name}' is no file but a pipe, a socket or a device; expected" in capsys.readouterr().err
+    assert main([*words, "--anonymous"]) == 1
+    assert "' is no file but a pipe, a socket or a device; expected" in capsys.readouterr().err
 
 
 @needs_pipes

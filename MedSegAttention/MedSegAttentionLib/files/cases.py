@@ -185,7 +185,9 @@ def _fingerprint(source: ImageSource) -> str:
     if uid := series_of_file(source.path):
         return hashlib.sha256(uid.encode()).hexdigest()
     digest = hashlib.sha256()
-    with suppress(OSError), source.path.open("rb") as file:  # reading it will say what is wrong
+    if not source.path.is_file():  # reading it will say what is wrong
+        return hashlib.sha256(source.name.encode()).hexdigest()
+    with suppress(OSError), source.path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
