@@ -121,6 +121,21 @@ def test_the_places_of_missing_slices_are_named(tmp_path):
     assert "Slices may be missing after (" in str(caught.value)
 
 
+@pytest.mark.parametrize("differs", [False, True], ids=["a copy under another UID", "another image"])
+def test_a_slice_that_is_there_twice_is_named_by_its_place(differs, tmp_path):
+    folder = series(tmp_path)
+    path = next(path for path in folder.iterdir() if path.stem.endswith("-3"))
+    dataset = pydicom.dcmread(path)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    dataset.PixelData = (VOLUME[3] + differs).tobytes()
+    dataset.save_as(folder / "twice.dcm")
+    place = ", ".join(f"{value:g}" for value in dataset.ImagePositionPatient)
+    with pytest.raises(InputError) as caught:
+        read_volume(folder)
+    assert "7 slices at 6 places" in str(caught.value)
+    assert f"or a slice twice, as at ({place})" in str(caught.value)
+
+
 def test_rows_and_columns_of_one_direction_are_no_place(tmp_path):
     with pytest.raises(InputError, match="6 do not say where they lie"):
         read_volume(series(tmp_path, ImageOrientationPatient=[1, 0, 0, 1, 0, 0]))

@@ -181,10 +181,11 @@ def _distance(positions: np.ndarray, normal: np.ndarray, named: str) -> np.ndarr
             "series again with its places, or give a folder with one of the images."
         )
     if steps.min() < REPEATED_MM:
+        twice = _place(positions[steps.argmin()])
         raise InputError(
             f"{named} holds {len(positions)} slices at {1 + int((steps >= REPEATED_MM).sum())} places "
-            "(several times or weightings in one series); expected one slice at each place. Load the series in Slicer, "
-            "which splits it, or give a folder with one of them."
+            f"(several times or weightings in one series, or a slice twice, as at {twice}); expected one slice at each "
+            "place. Load the series in Slicer, which splits it, or give a folder with one of them."
         )
     aslant = (positions[-1] - positions[0]) / (len(positions) - 1)
     straight = normal * (aslant @ normal)
