@@ -166,7 +166,9 @@ class RunSection:
             finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
                 done=done, count=count, name=result.segmentationNode.GetName()
             )
-        self._sayOfRun("\n".join([finished, *result.provenance.get("warnings", [])]))
+        told = self._ui.resultNotesLabel.text  # what the results say already
+        warnings = [text for text in result.provenance.get("warnings", []) if text not in told]
+        self._sayOfRun("\n".join([finished, *warnings]))
 
     def _runAnyway(self, warning: ContractWarning) -> None:
         """The volume is not what the checkpoint was trained on: run all the same if the user wants it."""
