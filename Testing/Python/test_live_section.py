@@ -114,6 +114,18 @@ def test_any_view_of_the_acquisition_plane_counts_and_no_other(a_widget, a_scene
     assert sorted(done(a_widget)) == [1, 4]
 
 
+def test_where_no_view_shows_a_slice_the_user_is_told_what_helps(a_widget, a_scene, an_application):
+    views = {name: a_scene.GetNodeByID(f"vtkMRMLSliceNode{name}") for name in ("Red", "Green")}
+    for name, view in views.items():
+        view.SetMappedInLayout(name == "Green")
+    a_widget.ui.liveButton.click()
+    turn(an_application)
+    assert "turn a view to the plane of the slices" in a_widget.ui.statusLabel.text
+    views["Red"].SetMappedInLayout(True)
+    turn(an_application)
+    assert "Scroll to do more" in a_widget.ui.statusLabel.text
+
+
 def test_views_are_watched_only_while_it_is_live_and_the_module_is_shown(
     a_widget, a_scene, a_volume_node, an_application
 ):

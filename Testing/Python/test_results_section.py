@@ -14,6 +14,7 @@ from PySide6 import QtCore
 
 from conftest import some_labels
 from MedSegAttentionLib.data.volume import VolumeImage
+from MedSegAttentionLib.scene.nodes import provenance_of, set_provenance
 from MedSegAttentionLib.scene.segmentation import is_surface_shown, write_segmentation
 from MedSegAttentionLib.scene.volumes import add_volume
 from scene_tools import add_transform
@@ -373,6 +374,13 @@ def test_what_holds_of_several_organs_is_said_of_each(open_module, a_scene, a_vo
     ui = open_module().ui
     ui.resultSelector.setCurrentNode(write_segmentation(a_scene, told, a_volume_node))
     assert f"Each of liver, polyp {text}" in ui.resultNotesLabel.text
+
+
+def test_what_was_found_before_a_correction_is_not_said_of_what_is_there_now(a_widget, a_scene):
+    (node,) = nodes_of(a_scene, "vtkMRMLSegmentationNode")
+    set_provenance(node, provenance_of(node) | {"findings": {"liver": ["has 2516 mL"]}})
+    node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetNthSegmentID(1))
+    assert "Before the correction: liver has 2516 mL" in a_widget.ui.resultNotesLabel.text.splitlines()
 
 
 def test_every_row_is_in_sight_and_nothing_grows(a_widget, an_application):

@@ -77,6 +77,7 @@ class LiveSection(Section):
         shown = [view for view in views if view.IsMappedInLayout()] or views
         numbers = [slice_of_view(view, *self._image) for view in (*reversed(shown), *([moved] if moved else []))]
         wanted = [number for number in dict.fromkeys(numbers) if number is not None and number not in self._asked]
+        self._run.showLive(any(number is not None for number in numbers))
         if wanted:
             self._asked.update(wanted)
             self._run.handle.want(wanted)

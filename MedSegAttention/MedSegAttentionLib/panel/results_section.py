@@ -222,5 +222,6 @@ def _notes(node: Any, measured: SegmentationMeasure) -> list[str]:
             found.setdefault(text, []).append(segment.name)
     for text, names in found.items():
         who = names[0] if len(names) == 1 else _("Each of {names}").format(names=", ".join(names))
-        notes.append(f"{who} {text}")
+        note = f"{who} {text}"
+        notes.append(_("Before the correction: {note}").format(note=note) if corrected else note)
     return notes + [str(warning) for warning in provenance_of(node).get("warnings", [])]

@@ -46,6 +46,7 @@ class RunSection:
         self._onRunning, self._onResult = onRunning, onResult
         self.handle: SegmentHandle | None = None
         self.stopping = self.live = False
+        self._isInView = True  # a slice, where it is live
         self._begun: float | None = None  # until the first slice
         self._choices: dict[str, Any] = {}
         self._closed = False
@@ -82,6 +83,12 @@ class RunSection:
         self._showRunning(True)
         self.setStatus(_("Loading the network..."))
         self.handle.poll()
+
+    def showLive(self, isInView: bool) -> None:
+        """Whether a live run has a slice in view; where none is, scrolling gets the user nowhere."""
+        changed, self._isInView = isInView is not self._isInView, isInView
+        if changed and self.live and self.handle and self.handle.progress.count:
+            self.setStatus(liveText(self.handle.progress, isInView))
 
     def doTheRest(self) -> None:
         """Let a live run do all that is left."""
@@ -189,7 +196,7 @@ class RunSection:
             logger.info("first slice after %.2f s", time.monotonic() - self._begun)
             self._begun = None
         if not self.stopping:
-            self.setStatus(liveText(progress) if self.live else progressText(progress))
+            self.setStatus(liveText(progress, self._isInView) if self.live else progressText(progress))
 
     def _showRunning(self, running: bool) -> None:
         if self._closed:
@@ -216,7 +223,11 @@ def progressText(progress: RunProgress) -> str:
     return _("{slices}, about {minutes} min left").format(slices=text, minutes=round(left / 60))
 
 
-def liveText(progress: RunProgress) -> str:
+def liveText(progress: RunProgress, isInView: bool) -> str:
     """What the user reads while a live run waits for where the user looks."""
     text = _("Live: {number} of {count} slices are done. Scroll to do more; Apply does the rest.")
+    if not isInView:
+        text = _(
+            "Live: {number} of {count} slices are done. No view shows one: turn a view to the plane of the slices."
+        )
     return text.format(number=progress.finished, count=progress.count)
