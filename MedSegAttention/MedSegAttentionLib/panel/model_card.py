@@ -106,13 +106,18 @@ def _measured(dataSet: str, figures: Any) -> str:
         text += _("; expected calibration error {error}").format(error=_number(calibration.get("ece"), 3))
     rows = [
         f"<tr><td>{escape(str(name))}</td><td>{_number(values.get('dice'), 3)}</td>"
-        f"<td>{_number(values.get('hd95'), 1)} {escape(str(unit))}</td></tr>"
+        f"<td>{_distance(values.get('hd95'), str(unit))}</td></tr>"
         for name, values in perClass.items()
         if isinstance(values, dict)
     ]
     head = "".join(f"<th align='left'>{escape(name)}</th>" for name in (_("Class"), _("Dice"), _("HD95")))
     table = f"<table cellpadding='2'><tr>{head}</tr>{''.join(rows)}</table>" if rows else ""
     return escape(text) + table
+
+
+def _distance(value: Any, unit: str) -> str:
+    """None stands for a class that no picture shows: its outline is at no distance."""
+    return "-" if value is None else f"{_number(value, 1)} {escape(unit)}"
 
 
 def _number(value: Any, decimals: int) -> str:
