@@ -235,7 +235,8 @@ class MedSegAttentionTest(ScriptedLoadableModuleTest):
         card = next((card for card in cards if (card.task, card.modality) == ("abdomen", "CT")), cards[0])
         slicer.util.selectModule("MedSegAttention")
         widget = slicer.util.getModuleWidget("MedSegAttention")
-        PanelTest(widget, self._sample(card) or self._volume(card), card.task).run()
+        # Noise does not say of which modality it is, so the checkpoint is told; and takes a while to be seen segmented.
+        PanelTest(widget, self._sample(card) or self._volume(card, slices=40), card.task, card.id).run()
 
     def _sample(self, card: Any) -> Any:
         """The sample CT; None where it cannot be downloaded, or is not what the checkpoint takes."""
@@ -249,11 +250,11 @@ class MedSegAttentionTest(ScriptedLoadableModuleTest):
             logging.info("no sample: %s", error)
             return None
 
-    def _volume(self, card: Any) -> Any:
+    def _volume(self, card: Any, slices: int = 3) -> Any:
         """Noise of the form that the checkpoint takes."""
         import numpy as np
 
-        shape = (3, 64, 64) if card.in_channels == 1 else (1, 64, 64, card.in_channels)
+        shape = (slices, 64, 64) if card.in_channels == 1 else (1, 64, 64, card.in_channels)
         nodeClass = "vtkMRMLScalarVolumeNode" if card.in_channels == 1 else "vtkMRMLVectorVolumeNode"
         values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
         return slicer.util.addVolumeFromArray(values, name="noise", nodeClassName=nodeClass)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.scene.preview import PREVIEW_ATTRIBUTE
 from slicer_double.fakes import nodes_of
 
@@ -64,3 +65,15 @@ def test_a_panel_that_widens_is_found(a_test, monkeypatch):
     monkeypatch.setattr(a_test, "_width", lambda: next(widths))
     with pytest.raises(AssertionError, match="the panel widens"):
         a_test.staysAsWideAsItIs()
+
+
+def test_the_checkpoint_may_be_told_where_an_image_does_not_say_of_which_modality_it_is(a_test, a_runner):
+    a_test._checkpoint = "abdomen-mr-x"
+    a_test.segmentsWithPreview()
+    assert a_runner.calls[-1]["checkpoint"] == "abdomen-mr-x"
+
+
+def test_an_error_that_was_shown_is_told_with_what_it_led_to(a_test, a_runner):
+    a_runner.errors = [InputError("choose a checkpoint")]
+    with pytest.raises(AssertionError, match=r"no result: .*choose a checkpoint"):
+        a_test.run()

@@ -34,14 +34,22 @@ class PanelTest:
         widget: the module's, shown.
         volumeNode: what to segment, in the scene.
         task: which task.
+        checkpoint: ID of a checkpoint of the task; empty lets task and volume decide.
         view: name of a slice view.
         steadySeconds: so long the panel must keep its width.
     """
 
     def __init__(
-        self, widget: Any, volumeNode: Any, task: str, view: str = "Red", steadySeconds: float = STEADY_SECONDS
+        self,
+        widget: Any,
+        volumeNode: Any,
+        task: str,
+        checkpoint: str = "",
+        view: str = "Red",
+        steadySeconds: float = STEADY_SECONDS,
     ) -> None:
-        self._widget, self._ui, self._volumeNode, self._task = widget, widget.ui, volumeNode, task
+        self._widget, self._ui, self._volumeNode = widget, widget.ui, volumeNode
+        self._task, self._checkpoint = task, checkpoint
         self._view, self._steadySeconds = view, steadySeconds
         self._logged = len(errorsLogged())
 
@@ -70,6 +78,7 @@ class PanelTest:
         """Apply, slices that are seen as they come, a result."""
         parameters = self._widget.logic.getParameterNode()
         parameters.inputVolume, parameters.task = self._volumeNode, self._task
+        parameters.checkpoint = self._checkpoint
         before, seen = self._screenshot(), False
         self._ui.applyButton.click()
         while self._isRunning():
@@ -189,6 +198,8 @@ def everythingAccepted() -> Iterator[None]:
     vars(slicer.util).update(answers)
     try:
         yield
+    except AssertionError as error:
+        raise AssertionError(f"{error}; errors that were shown: {told[:3]}") from error
     finally:
         vars(slicer.util).update(real)
         for key in _acceptedLicences() - before:
