@@ -75,5 +75,5 @@ def test_the_checkpoint_may_be_told_where_an_image_does_not_say_of_which_modalit
 
 def test_an_error_that_was_shown_is_told_with_what_it_led_to(a_test, a_runner):
     a_runner.errors = [InputError("choose a checkpoint")]
-    with pytest.raises(AssertionError, match=r"no result: .*choose a checkpoint"):
+    with pytest.raises(AssertionError, match=r"(?s)no result: .*choose a checkpoint"):
         a_test.run()
