@@ -116,7 +116,8 @@ def test_evaluate_gives_on_a_cluster_what_it_gives_here(cluster, tmp_path):
         name: np.roll(test_evaluation._cube(1, 2), shift, axis=2) for name, shift in zip("abc", range(3), strict=False)
     }
     data = test_evaluation._data(tmp_path / "set", masks, {"prostate": 1})
-    folder = write_checkpoint(tmp_path / "checkpoint", intensity={"method": "window", "low": 0, "high": 100})
+    card = {"intensity": {"method": "window", "low": 0, "high": 100}, "fit": {"fit": "spacing", "mm": 0.5, "size": 32}}
+    folder = write_checkpoint(tmp_path / "checkpoint", **card)
     torch.set_num_threads(1)
     here, there = (
         evaluate(folder, data, device="cpu", json_path=tmp_path / f"{name}.json", cluster=where)
