@@ -177,6 +177,7 @@ class MedSegAttentionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         isOpen = self.hasObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         if isOpen and self.parent.isEntered:
             self.enter()
+            self.panel.showScene()
 
 
 class MedSegAttentionLogic(

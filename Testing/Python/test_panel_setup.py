@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from PySide6 import QtGui
 
 from MedSegAttentionLib.data.errors import DependencyError, RestartNeeded
+from MedSegAttentionLib.scene.segmentation import write_segmentation
 from MedSegAttentionLib.setup.dependencies import PACKAGES
 from MedSegAttentionLib.setup.installation import InstallationPlan
 
@@ -146,3 +148,29 @@ def test_the_module_can_be_reloaded_during_the_self_check(a_widget, an_applicati
     an_application.during_events = reload
     a_widget.ui.selfCheckButton.click()
     assert a_widget.ui.selfCheckTextEdit.toPlainText() == "Checking..."
+
+
+def test_a_scene_from_the_command_line_shows_its_result(open_module, an_application, a_scene, a_volume_node, a_result):
+    """It holds no parameters of the panel; what was segmented, and for what, is in the result."""
+    widget = open_module()
+    node = write_segmentation(
+        a_scene, replace(a_result, provenance=a_result.provenance | {"task": "abdomen"}), a_volume_node
+    )
+    a_scene.InvokeEvent(a_scene.EndImportEvent)
+    for _ in range(3):
+        an_application.processEvents()
+    assert widget.ui.resultSelector.currentNode() is node
+    assert widget.logic.getParameterNode().task == "abdomen"
+    assert widget.ui.segmentsTable.rowCount
+
+
+def test_a_result_that_was_chosen_stays_when_a_scene_is_added(
+    open_module, an_application, a_scene, a_volume_node, a_result
+):
+    widget = open_module()
+    first, _second = (write_segmentation(a_scene, a_result, a_volume_node) for _ in range(2))
+    widget.ui.resultSelector.setCurrentNode(first)
+    a_scene.InvokeEvent(a_scene.EndImportEvent)
+    for _ in range(3):
+        an_application.processEvents()
+    assert widget.ui.resultSelector.currentNode() is first

@@ -50,6 +50,14 @@ def test_a_saved_scene_opens_with_window_slice_overlay_legend_and_surfaces(reope
     assert reopened.GetNodeByID("vtkMRMLSliceNodeRed").GetSliceOffset() == pytest.approx(place[2])
 
 
+def test_views_keep_the_names_and_colours_of_the_application(reopened):
+    """A scene brings its views along: without these their bars would be grey and nameless in the application."""
+    for name, label in (("Red", "R"), ("Green", "G"), ("Yellow", "Y")):
+        view = reopened.GetNodeByID(f"vtkMRMLSliceNode{name}")
+        assert view.GetLayoutLabel() == label
+        assert view.GetLayoutColor() == pytest.approx(getattr(view, f"Get{name}Color")(), abs=1e-5)
+
+
 def test_the_3d_view_looks_at_the_surfaces_from_the_front(reopened):
     (camera,) = nodes_of(reopened, "vtkMRMLCameraNode")
     (segmentation,) = nodes_of(reopened, "vtkMRMLSegmentationNode")

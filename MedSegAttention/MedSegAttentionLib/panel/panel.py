@@ -6,12 +6,13 @@ import logging
 from typing import Any
 
 import qt
+import slicer
 import vtk
 from slicer.i18n import tr as _
 
 from ..data.errors import InputError, MedSegAttentionError
 from ..logic.segment_handle import SegmentResult
-from ..scene.nodes import is_overlay
+from ..scene.nodes import CHECKPOINT_ATTRIBUTE, is_overlay, nodes_of_class, provenance_of
 from ..scene.segmentation import source_volume
 from .advice_section import AdviceSection
 from .attention_section import AttentionSection
@@ -89,6 +90,20 @@ class Panel:
             self._parameterNode.inputVolume = self.logic.activeVolume()
         except InputError as error:  # none or several: the user chooses
             logger.debug("no volume chosen: %s", error)
+
+    def showScene(self) -> None:
+        """A scene was opened: where it says nothing of the panel, as one from the command line, show its result."""
+        parameters = self._parameterNode
+        if not parameters or not parameters.inputVolume or parameters.result:
+            return
+        results = [
+            node
+            for node in nodes_of_class(slicer.mrmlScene, "vtkMRMLSegmentationNode")
+            if node.GetAttribute(CHECKPOINT_ATTRIBUTE) and source_volume(node) is parameters.inputVolume
+        ]
+        if results:
+            parameters.task = provenance_of(results[-1]).get("task", parameters.task)
+            parameters.result = results[-1]
 
     def setParameterNode(self, parameterNode: Any) -> None:
         """Show and edit this parameter node; None to let go of the present one."""

@@ -82,4 +82,7 @@ def _add_slice_views(scene: slicer.vtkMRMLScene) -> None:
             node.SetLayoutName(name)
             node.SetSingletonTag(name)
             scene.AddNode(node)
-        slicer.vtkMRMLSliceLogic.GetSliceNode(node).SetOrientation(orientation)
+        view = slicer.vtkMRMLSliceLogic.GetSliceNode(node)
+        view.SetOrientation(orientation)
+        view.SetLayoutLabel(name[0])  # on the view's bar, whose colour it has too: a scene brings its own
+        view.SetLayoutColor(getattr(slicer.vtkMRMLSliceNode, f"Get{name}Color")())

@@ -87,6 +87,8 @@ def _look_at(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentationNode) -
     view.SetName(f"View{VIEW_NAME}")
     view.SetSingletonTag(VIEW_NAME)
     view.SetLayoutName(VIEW_NAME)
+    view.SetLayoutLabel(VIEW_NAME)
+    view.SetLayoutColor(slicer.vtkMRMLViewNode.GetThreeDViewBlueColor())
     view.SetMappedInLayout(True)
     scene.AddNode(view)
     bounds = [0.0] * 6
