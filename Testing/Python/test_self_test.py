@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
+
 import pytest
 
 from MedSegAttentionLib.data.errors import InputError
@@ -58,6 +60,14 @@ def test_a_stale_legend_is_found(a_test, monkeypatch):
     overlay_display.legend(shown_overlay(a_test._volumeNode.GetScene())).SetVisibility(False)
     with pytest.raises(AssertionError, match="legend"):
         a_test.legendsFollowTheMap()
+
+
+def test_a_window_that_grows_once_to_hold_the_panel_is_none_that_widens(a_test, monkeypatch):
+    widths = chain((835, 900), repeat(1038))
+    monkeypatch.setattr(a_test, "_width", lambda: next(widths))
+    rest, shown = a_test._rest, []
+    monkeypatch.setattr(a_test, "_rest", lambda: (shown.append(a_test._width()) if len(shown) < 2 else None, rest()))
+    a_test.staysAsWideAsItIs()
 
 
 def test_a_panel_that_widens_is_found(a_test, monkeypatch):
