@@ -21,7 +21,7 @@ from MedSegAttentionLib.data.errors import Cancelled, CheckpointError, ContractW
 from MedSegAttentionLib.data.volume import VolumeImage
 from MedSegAttentionLib.inference.settings import RunSettings
 from MedSegAttentionLib.runner.background import BackgroundRunner, Patience
-from MedSegAttentionLib.runner.process import MODULE_FOLDER, WORKER
+from MedSegAttentionLib.runner.process import MODULE_FOLDER, WORKER, WorkerKeeper
 from small_checkpoint import card_values, write_card
 
 pytestmark = pytest.mark.skipif(
@@ -384,3 +384,27 @@ def test_the_worker_of_an_application_in_the_background_runs_at_the_usual_priori
     runner = make_runner(before="renice -n 19 -p $$ >/dev/null")
     result = runner.run(a_volume(), checkpoint=a_checkpoint)
     assert psutil.Process(result.provenance["pid"]).nice() == 0
+
+
+def test_a_panel_that_closes_while_its_worker_is_looked_at_gets_none():
+    """Another thread starts workers: it is told that the panel is closed, and nothing breaks."""
+    keeper = WorkerKeeper()
+
+    class Worker:
+        ended = False
+
+        @property
+        def alive(self) -> bool:
+            keeper.close()  # at this very moment, by the thread of the panel
+            return True
+
+        def forget_events(self) -> None:
+            pass
+
+        def end(self) -> None:
+            self.ended = True
+
+    keeper._worker = worker = Worker()
+    with pytest.raises(RunError):
+        keeper.worker()
+    assert worker.ended

@@ -178,15 +178,16 @@ class WorkerKeeper:
         """
         if self._closed:
             raise RunError(CLOSED)
-        if self._worker and self._worker.alive:
-            self._worker.forget_events()
+        worker = self._worker
+        if worker and worker.alive:
+            worker.forget_events()
         else:
             self.drop()
-            self._worker = WorkerProcess(self._python, self._idle_seconds)
-            if self._closed:  # meanwhile, by another thread
-                self.drop()
-                raise RunError(CLOSED)
-        return self._worker
+            worker = self._worker = WorkerProcess(self._python, self._idle_seconds)
+        if self._closed:  # meanwhile, by another thread
+            self.drop()
+            raise RunError(CLOSED)
+        return worker
 
     def drop(self) -> None:
         """End the worker, if there is one; the next run starts another."""
