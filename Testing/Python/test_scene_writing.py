@@ -17,6 +17,7 @@ from MedSegAttentionLib.output.files import save_node, save_scene
 from MedSegAttentionLib.scene import writing
 from MedSegAttentionLib.scene.application import headless_scene
 from MedSegAttentionLib.scene.colours import COLOUR_NODE_TAG, colour_map
+from MedSegAttentionLib.scene.overlay_display import legend
 from MedSegAttentionLib.scene.overlays import show_overlay, write_attention
 from MedSegAttentionLib.scene.volumes import add_volume, volume_image
 from MedSegAttentionLib.scene.writing import write_result
@@ -80,6 +81,14 @@ def test_where_a_map_says_nothing_the_image_is_seen(a_scene, a_volume_node, a_re
     attention = a_result.attention["tau_stage4"]
     shown = replace(attention, map=AttentionMap(name, name, "", (0.0, 1.0)))
     assert write_attention(a_scene, shown, a_volume_node, {}).GetDisplayNode().GetLowerThreshold() == least
+
+
+def test_a_long_title_of_a_legend_does_not_lie_across_the_image(a_scene, a_volume_node, a_result):
+    attention = a_result.attention["tau_stage4"]
+    long = replace(attention, map=replace(attention.map, title="k / k_max, a sixteenth of the resolution"))
+    lines = legend(write_attention(a_scene, long, a_volume_node, {})).GetTitleText().splitlines()
+    assert max(map(len, lines)) <= 14
+    assert " ".join(lines) == "k / k_max, a sixteenth of the resolution"
 
 
 def test_colour_table_is_made_once(a_scene, a_volume_node, a_result):

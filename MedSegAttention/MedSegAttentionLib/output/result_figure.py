@@ -55,7 +55,7 @@ def result_panels(
     if overlay_node is None:
         return panels, None
     display = overlay_node.GetDisplayNode()
-    title = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(overlay_node).GetTitleText()
+    title = " ".join(slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(overlay_node).GetTitleText().split())
     panels.append((title, mark(draw(overlay_node=overlay_node))))
     return panels, (colour_map(), display.GetWindowLevelMin(), display.GetWindowLevelMax(), title)
 

@@ -5,6 +5,8 @@ A map is never stretched to one image unless the user asks for it: its colours s
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import slicer
 
@@ -20,6 +22,8 @@ LEGEND_SIZE, LEGEND_FONT = (0.08, 0.35), 12
 """Width and height, shares of a view, and points: a legend beside the image, not over half of it."""
 FAINTEST = 0.1
 """Of the range of an uncertainty or a probability: below it there is nothing to see but the image itself."""
+LEGEND_LETTERS = 14
+"""In a line of its title, which would else lie across the image."""
 NARROWEST_WINDOW = 1e-3
 """Of the range of the map: a window of no width would have no colours."""
 
@@ -41,7 +45,7 @@ def set_default_display(node: slicer.vtkMRMLScalarVolumeNode, title: str) -> Non
 
 def _add_legend(node: slicer.vtkMRMLScalarVolumeNode, title: str) -> None:
     display = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
-    display.SetTitleText(title)
+    display.SetTitleText(textwrap.fill(title, LEGEND_LETTERS))
     low, high = map_range(node)
     display.SetLabelFormat("%.2f" if high - low >= 1 else "%.3f")  # Slicer's one decimal hides most of [0, 1]
     display.SetSize(*LEGEND_SIZE)
