@@ -92,6 +92,7 @@ class MedSegAttentionParameterNode:
         slices: first and last slice to segment, counted from 1, as ``3-7``; empty for all.
         region: only what lies in it is segmented.
         leftOut: names of classes that are not made, commas between.
+        probabilityOf: name of the class whose probability is an overlay too; empty for none.
         result: the segmentation whose results are shown.
         neighbourStage: attention stage whose neighbours are shown.
         pointList: points to show the neighbours of.
@@ -108,6 +109,7 @@ class MedSegAttentionParameterNode:
     slices: str = ""
     region: Union[vtkMRMLMarkupsROINode, None]  # noqa: UP007
     leftOut: str = ""
+    probabilityOf: str = ""
     result: Union[vtkMRMLSegmentationNode, None]  # noqa: UP007
     neighbourStage: str = "stage4"
     pointList: Union[vtkMRMLMarkupsFiducialNode, None]  # noqa: UP007

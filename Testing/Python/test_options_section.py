@@ -74,6 +74,24 @@ def test_limits_reach_the_run_and_organs_that_it_does_not_know_are_not_named(a_w
     assert a_runner.calls[1]["settings"].slices is None
 
 
+def test_the_probability_of_a_class_is_asked_for_beside_the_usual_maps(a_widget, a_runner):
+    ui = a_widget.ui
+    offered = [ui.probabilityComboBox.itemText(n) for n in range(ui.probabilityComboBox.count)]
+    assert offered == ["None", "liver", "spleen", "aorta", "left kidney"]
+    ui.applyButton.click()
+    assert a_runner.calls[0]["settings"].attention is True
+    ui.probabilityComboBox.setCurrentIndex(2)
+    ui.applyButton.click()
+    usual = ("uncertainty", *(item.name for item in a_widget.logic.checkpointFor().attention))
+    assert a_runner.calls[1]["settings"].attention == (*usual, "probability_spleen")
+    ui.showAttentionCheckBox.click()
+    ui.applyButton.click()
+    assert a_runner.calls[2]["settings"].attention == ("probability_spleen",)
+    ui.probabilityComboBox.setCurrentIndex(4)  # of a checkpoint that this run does not use
+    ui.applyButton.click()
+    assert a_runner.calls[3]["settings"].attention is False
+
+
 def test_slices_of_one_image_are_not_those_of_the_next(a_widget, a_scene):
     ui, parameters = a_widget.ui, a_widget.logic.getParameterNode()
     ui.sliceRangeSlider.setValues(3, 5)

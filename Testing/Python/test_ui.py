@@ -42,8 +42,8 @@ def test_every_bound_parameter_exists(a_module):
     parameters = set(a_module.MedSegAttentionParameterNode.allParameters)
     choices = {"inputVolume", "task", "checkpoint", "device", "axis", "showAttention", "testTimeFlips"}
     limits = {"slices", "region", "leftOut"}
-    assert parameters == choices | limits | {"result", "neighbourStage", "pointList"}
-    bound_by_the_panel = {"task", "checkpoint", "neighbourStage", "slices", "leftOut"}
+    assert parameters == choices | limits | {"probabilityOf", "result", "neighbourStage", "pointList"}
+    bound_by_the_panel = {"task", "checkpoint", "neighbourStage", "slices", "leftOut", "probabilityOf"}
     assert bound == parameters - bound_by_the_panel
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..data.card import Card
+from ..data.card import UNCERTAINTY, Card, probability_map
 
 
 class Device(Enum):
@@ -70,3 +70,12 @@ def limitsOf(parameters: Any, card: Card) -> dict[str, Any]:
         "region": parameters.region,
         "leftOut": tuple(name for name in leftOut(parameters) if name in known),
     }
+
+
+def mapsOf(parameters: Any, card: Card) -> dict[str, Any]:
+    """Which maps a run gives, as a keyword of ``segment``: the usual ones, and the probability that was asked for."""
+    asked = [probability_map(label).name for label in card.labels if label.name == parameters.probabilityOf]
+    if not asked:
+        return {"attention": parameters.showAttention}
+    usual = (UNCERTAINTY, *card.attention) if parameters.showAttention else ()
+    return {"attention": (*(item.name for item in usual), *asked)}

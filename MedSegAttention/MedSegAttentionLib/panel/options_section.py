@@ -1,4 +1,4 @@
-"""What of an image is segmented: some slices, a box, some organs."""
+"""What of an image is segmented: some slices, a box, some organs; and of which one the probability is shown."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from ..data.card import Card
 from ..data.errors import MedSegAttentionError
 from ..scene.regions import lay_around
 from .choices import leftOut, sliceRange
-from .section import Section, silent
+from .section import Section, fill, silent
 
 COLUMNS = 2
 
 
 class OptionsSection(Section):
-    """Connects ``sliceRangeSlider``, ``regionSelector`` and ``organsTable``; the rest of the file binds itself."""
+    """Connects slices, region, ``organsTable`` and ``probabilityComboBox``; the rest of the file binds itself."""
 
     def __init__(self, ui: Any, logic: Any, candidates: Callable[[], list[Card]]) -> None:
         """Args: ui: the widgets by name; logic: counts slices; candidates: the checkpoints that may run."""
@@ -30,6 +31,7 @@ class OptionsSection(Section):
         ui.organsTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self._connect(ui.sliceRangeSlider, "valuesChanged(double,double)", self._onSlices)
         self._connect(ui.organsTable, "cellChanged(int,int)", self._onOrgan)
+        self._connect(ui.probabilityComboBox, "currentIndexChanged(int)", self._onProbability)
 
     def setParameterNode(self, parameters: Any) -> None:
         """Follow this parameter node, whose choices are those of its own image."""
@@ -73,6 +75,8 @@ class OptionsSection(Section):
 
     def _showOrgans(self) -> None:
         names = list(dict.fromkeys(label.name for card in self._candidates() for label in card.labels))
+        of = self._parameters.probabilityOf
+        fill(self._ui.probabilityComboBox, [(_("None"), ""), *((name, name) for name in names)], of)
         left = leftOut(self._parameters)
         shown = tuple((name, name not in left) for name in names)
         if shown == self._shown:
@@ -110,3 +114,7 @@ class OptionsSection(Section):
             else:
                 left[name] = None
         self._parameters.leftOut = ",".join(left)
+
+    def _onProbability(self, index: int) -> None:
+        if self._parameters:
+            self._parameters.probabilityOf = self._ui.probabilityComboBox.itemData(index) or ""

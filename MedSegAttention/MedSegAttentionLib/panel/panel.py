@@ -19,7 +19,7 @@ from .attention_section import AttentionSection
 from .batch_section import BatchSection
 from .checkpoint_list import CheckpointList
 from .checkpoints_section import CheckpointsSection
-from .choices import choicesOf, limitsOf
+from .choices import choicesOf, limitsOf, mapsOf
 from .compare_section import CompareSection
 from .correct_section import CorrectSection
 from .expected_time import ExpectedTime
@@ -155,7 +155,8 @@ class Panel:
             what = (parameters.inputVolume, parameters.task, parameters.checkpoint or None)
             if self._correct.mayRunAgain(what[0]) and self._ready(*what):
                 card = self.logic.checkpointFor(*what)
-                choices = {"volumeNode": what[0], **choicesOf(parameters), **limitsOf(parameters, card), "live": live}
+                choices = {"volumeNode": what[0], **choicesOf(parameters), **limitsOf(parameters, card)}
+                choices |= {**mapsOf(parameters, card), "live": live}
                 axis = self.logic.sliceAxis(what[0], card, parameters.axis.value)
                 self.run.start(choices)
                 return what[0], axis

@@ -72,7 +72,7 @@ class RunSection:
             choices: keywords of ``begin``.
             force: also on a volume that the checkpoint was not trained on.
             begin: starts a run and gives its handle; None for ``MedSegAttentionLogic.segment``.
-            finished: what is said at its end; empty for what came out.
+            finished: what is said at its end, and nothing else; empty for what came out.
         """
         self._choices = {"choices": choices, "begin": begin, "finished": finished}
         self._begun = time.monotonic()
@@ -175,6 +175,8 @@ class RunSection:
             )
         told = self._ui.resultNotesLabel.text  # what the results say already
         warnings = [text for text in result.provenance.get("warnings", []) if text not in told]
+        if self._choices.get("finished"):  # of a part made anew; those of the whole stand
+            warnings = []
         self._sayOfRun("\n".join([finished, *warnings]))
 
     def _runAnyway(self, warning: ContractWarning) -> None:
