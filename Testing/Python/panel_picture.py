@@ -1,4 +1,4 @@
-"""Makes Resources/Screenshots/panel.png: the panel empty, during a real run on the sample CT, and after it.
+"""Draws the panel without Slicer, for whoever changes it: empty, during a real run on the sample CT, and after it.
 
 ``python Testing/Python/panel_picture.py OUT.png``. Panel, MRML and result are real; the window around them is the test
 double, whose CTK and MRML widgets look as ``slicer_double/drawing.py`` draws them.
