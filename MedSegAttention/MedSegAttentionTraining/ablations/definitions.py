@@ -246,6 +246,8 @@ ABLATIONS: dict[str, Ablation] = {
         replace(_prostate({"fit": "spacing", "mm": 1.5, "size": 128}, epochs=10), **_LITE),
         rows=_klo_lite_rows(),
         seeds=3,
+        finding="The attention gives no Dice that could be told from chance: with it less without it -0.022, +0.003 "
+        "and +0.024, seed by seed. Rows of one seed choose nothing.",
     ),
     "klo-lite-polyp": Ablation(
         "KLO-Lite without one thing at a time: polyps",
@@ -254,6 +256,11 @@ ABLATIONS: dict[str, Ablation] = {
         replace(KVASIR, **_LITE, loss="structure"),
         rows=_klo_lite_rows(),
         seeds=3,
+        finding="The pretrained weights give most by far: without them these few steps teach next to nothing. The "
+        "losses on subsets of heads come next (+0.019, +0.014, +0.016, seed by seed). The attention gives nothing "
+        "(+0.001, +0.009, -0.012), and the encoder to H / 16 alone, with a quarter of the parameters, does as well (+0.002, "
+        "-0.003, +0.015). Without the term that draws tau to the error the Dice is as good; tau then follows the "
+        "error more on the two finer grids and not at all at the deepest level (0.02 for 0.19).",
     ),
     "adapt": Ablation(
         "A checkpoint adapted to few cases of another data set",
@@ -269,6 +276,9 @@ ABLATIONS: dict[str, Ablation] = {
             for way, start in (("from nothing", ""), ("from the checkpoint", "prostate-knn-unet"))
         ),
         seeds=3,
+        finding="Each number of cases gains from the checkpoint, in each of the two seeds that were run: 5 cases "
+        "0.084 and 0.078, 10 cases 0.035 and 0.052, 20 cases 0.039 and 0.040. With 5 cases and the checkpoint the Dice "
+        "is about that of 20 cases from nothing.",
     ),
     "peer": Ablation(
         "KLO-Net beside MONAI's U-Nets",

@@ -70,7 +70,9 @@ def page_text(name: str, ablation: Ablation, runs: dict[str, list[Run]], steps: 
     seeds = max((len(group) for group in runs.values()), default=0) or ablation.seeds
     some = next((runs[row.label][0] for row in ablation.rows if runs[row.label]), None)
     data = some["data"] if some else ablation.data
-    cases = f" ({some['training_cases']} cases trained on, {some['cases']} measured on)" if some else ""
+    learned = sorted({int(run["training_cases"]) for group in runs.values() for run in group})
+    few_to_many = " to ".join(str(count) for count in dict.fromkeys([*learned[:1], *learned[-1:]]))
+    cases = f" ({few_to_many} cases trained on, {some['cases']} measured on)" if some else ""
     pixels = f"{fit['size']} x {fit['size']} pixels" + (f" of {fit['mm']:g} mm" if fit["fit"] == "spacing" else "")
     lines = [
         *(f"# {ablation.title}", "", ablation.question, ""),
