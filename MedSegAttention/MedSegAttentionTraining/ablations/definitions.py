@@ -259,8 +259,8 @@ ABLATIONS: dict[str, Ablation] = {
         finding="The pretrained weights give most by far: without them these few steps teach next to nothing. The "
         "losses on subsets of heads come next (+0.019, +0.014, +0.016, seed by seed). The attention gives nothing "
         "(+0.001, +0.009, -0.012), and the encoder to H / 16 alone, with a quarter of the parameters, does as well "
-        "(+0.002, -0.003, +0.015). Without the term that draws tau to the error the Dice is as good; tau then follows the "
-        "error more on the two finer grids and not at all at the deepest level (0.02 for 0.19).",
+        "(+0.002, -0.003, +0.015). Without the term that draws tau to the error the Dice is as good; tau then follows "
+        "the error more on the two finer grids and not at all at the deepest level (0.02 for 0.19).",
     ),
     "adapt": Ablation(
         "A checkpoint adapted to few cases of another data set",
