@@ -164,19 +164,17 @@ class RunSection:
     def _show(self, result: SegmentResult) -> None:
         """A run has written its result."""
         self._onResult(result)
-        finished = _("Finished: {name}, {count} overlays.").format(
+        finished = self._choices.get("finished")
+        told = self._ui.resultNotesLabel.text  # what the results say already, also of a part that was made anew
+        warnings = [text for text in result.provenance.get("warnings", []) if text not in told and not finished]
+        finished = finished or _("Finished: {name}, {count} overlays.").format(
             name=result.segmentationNode.GetName(), count=len(result.attentionNodes)
         )
-        finished = self._choices.get("finished") or finished
         done, count = result.provenance.get("slices", (0, 0))
         if done < count:
             finished = _("Stopped after {done} of {count} slices: {name} is partial.").format(
                 done=done, count=count, name=result.segmentationNode.GetName()
             )
-        told = self._ui.resultNotesLabel.text  # what the results say already
-        warnings = [text for text in result.provenance.get("warnings", []) if text not in told]
-        if self._choices.get("finished"):  # of a part made anew; those of the whole stand
-            warnings = []
         self._sayOfRun("\n".join([finished, *warnings]))
 
     def _runAnyway(self, warning: ContractWarning) -> None:
