@@ -193,6 +193,14 @@ def test_padding_of_colour_pictures_and_what_is_none():
     assert content_box(in_one_slice) == (slice(0, 3), slice(0, 24), slice(0, 30))
 
 
+def test_noisy_air_is_no_content_and_nothing_but_air_is_all_content():
+    noise = np.random.default_rng(0).normal(-1000, 20, (3, 20, 30))
+    assert content_box(noise) == content_box(noise, air=-160.0) == (slice(0, 3), slice(0, 20), slice(0, 30))
+    noise[:2, 4:9, 6:30] += 1040
+    assert content_box(noise, air=-160.0) == (slice(0, 2), slice(4, 9), slice(6, 30))
+    assert content_box(noise) == (slice(0, 3), slice(0, 20), slice(0, 30))
+
+
 @pytest.mark.parametrize("how", [SPACING, {"fit": "stretch", "size": 64}])
 def test_padding_changes_nothing_on_the_canvas_and_maps_lie_where_they_belong(how):
     plain, padded = padded_slices((0, 0, 0, 0)), padded_slices((5, 2, 0, 9))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedSegAttentionLib.inference.intensity import SAMPLED_VOXELS, measure
+from MedSegAttentionLib.inference.intensity import SAMPLED_VOXELS, air_of, measure
 
 WINDOW = {"method": "window", "low": -100, "high": 300}
 ZSCORE = {"method": "zscore", "percentiles": [0.5, 99.5]}
@@ -111,3 +111,9 @@ def test_a_body_in_other_units_is_the_same_body(factor, offset, kind):
 def test_a_constant_volume_has_no_body_and_no_nan():
     values = np.full((2, 3, 4), 7, np.int16)
     assert (measure(values, BODY)(values) == 0).all()
+
+
+def test_only_a_window_that_begins_below_water_tells_air():
+    assert air_of(WINDOW) == -60
+    assert air_of({"method": "window", "low": 0, "high": 255}) is None
+    assert air_of(ZSCORE) is None

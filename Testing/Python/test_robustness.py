@@ -1,4 +1,4 @@
-"""What should not matter does not: padding, empty slices at the ends, storage order, number type, scale."""
+"""What should not matter does not: padding, air, empty slices at the ends, storage order, number type, scale."""
 
 from __future__ import annotations
 
@@ -50,6 +50,24 @@ def test_padding_on_all_sides_changes_no_voxel_and_moves_no_map(a_folder):
         expected = one.ijk_to_ras.copy()
         expected[:3, 3] -= one.ijk_to_ras[:3, 2]  # a slice was added before the first
         np.testing.assert_allclose(other.ijk_to_ras, expected, atol=1e-9)
+
+
+def test_air_around_the_body_in_ct_changes_no_voxel_and_moves_no_map(tmp_path):
+    intensity = {"method": "window", "low": -200, "high": 200}
+    folder = write_checkpoint(tmp_path / "checkpoint", intensity=intensity, modality="CT")
+    body, noise = a_volume().array, np.random.default_rng(1)
+    array = noise.normal(-1000, 20, (4, 60, 70)).astype(np.float32)
+    array[:, 7:51, 5:57] = body - 100
+    geometry = GEOMETRY.copy()
+    geometry[:3, 3] -= GEOMETRY[:3, :3] @ [5, 7, 0]
+    wanted = segmented(VolumeImage(body - 100, GEOMETRY, "body"), folder)
+    found = segmented(VolumeImage(array, geometry, "air around it"), folder)
+    assert wanted.labels.any()
+    np.testing.assert_array_equal(found.labels[:, 7:51, 5:57], wanted.labels)
+    assert found.labels.sum() == wanted.labels.sum()
+    for name in MAPS:
+        np.testing.assert_allclose(found.attention[name].array, wanted.attention[name].array, atol=1e-6)
+        np.testing.assert_allclose(found.attention[name].ijk_to_ras, wanted.attention[name].ijk_to_ras, atol=1e-9)
 
 
 def test_storage_order_does_not_matter(a_folder):

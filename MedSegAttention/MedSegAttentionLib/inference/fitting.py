@@ -1,6 +1,7 @@
 """Bringing a slice to the pixel size and canvas the network was trained on, and its outputs back.
 
-Constant padding around a volume is left out: what lies inside it is fitted as if it were not there.
+Constant padding around a volume is left out, in CT the air around the body, too: what lies inside is fitted as if it
+were not there.
 
 A slice is resized so that its pixels measure about ``mm`` (``fit: spacing``) or so that it fills the canvas
 (``fit: stretch``), then padded with zeros, or cropped, around its centre. Resizing keeps the outer edge of the slice in
@@ -89,22 +90,31 @@ class SliceFit:
         return [left, self.canvas[1] - left - columns, top, self.canvas[0] - top - rows]
 
 
-def content_box(slices: np.ndarray) -> tuple[slice, slice, slice]:
+def content_box(slices: np.ndarray, air: float | None = None) -> tuple[slice, slice, slice]:
     """What is left of ``[S, rows, columns, ...]`` when constant padding is taken off all six sides.
 
-    A slice, row or column is padding when it is at the edge and has one value. Where one value is left, all is content.
+    A slice, row or column is padding when it is at the edge and has one value, or none above ``air``. Where one value
+    is left, or air alone, all is content.
+
+    Args:
+        slices: in the volume's own unit.
+        air: what nothing of a body is below, see :func:`~.intensity.air_of`.
     """
+
+    def is_padding(part: np.ndarray) -> bool:
+        return is_constant(part) or (air is not None and bool(part.max() <= air))
+
     box = []
     for axis in range(3):
         planes = np.moveaxis(slices, axis, 0)
         first, last = 0, len(planes) - 1
-        while first < last and is_constant(planes[first]):
+        while first < last and is_padding(planes[first]):
             first += 1
-        while last > first and is_constant(planes[last]):
+        while last > first and is_padding(planes[last]):
             last -= 1
         box.append(slice(first, last + 1))
     box = tuple(box)
-    return tuple(slice(0, length) for length in slices.shape[:3]) if is_constant(slices[box]) else box
+    return tuple(slice(0, length) for length in slices.shape[:3]) if is_padding(slices[box]) else box
 
 
 def is_constant(plane: np.ndarray) -> bool:

@@ -11,6 +11,8 @@ SAMPLED_VOXELS = 4_000_000
 """Statistics of a larger volume come from every n-th voxel, so that at most about this many are looked at."""
 
 BODY_SHARE, BODY_ROUNDS = 0.2, 12
+AIR_SHARE = 0.1
+"""Of a CT window, from its lower end: what is darker is air, or the edge of cloth and table."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,17 @@ def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
         clipped = np.clip(sample, low, high).astype(np.float32)
         return Normaliser(float(low), float(high), float(clipped.mean()), float(clipped.std()) or 1.0)
     raise ValueError(f"normalisation method '{how['method']}' is not known; expected window, zscore or body")
+
+
+def air_of(how: dict[str, Any]) -> float | None:
+    """Up to which CT number a voxel is air, by the intensity of a card; None where its numbers have no such meaning.
+
+    Water is 0 in CT: a window that begins below shows what is less dense than it. An MR's numbers have no unit, and a
+    photograph's dark edge may be skin.
+    """
+    if how["method"] != "window" or how["low"] >= 0:
+        return None
+    return float(how["low"] + AIR_SHARE * (how["high"] - how["low"]))
 
 
 def body_threshold(sample: np.ndarray) -> float:

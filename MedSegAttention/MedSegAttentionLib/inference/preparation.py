@@ -18,7 +18,7 @@ from ..data.errors import InputError
 from ..data.volume import AXIS_NAMES, VolumeImage
 from .acceptance import accept
 from .fitting import FEWEST_PIXELS, LARGEST_CANVAS, SliceFit, content_box, is_constant, plan_fit
-from .intensity import Normaliser, measure
+from .intensity import Normaliser, air_of, measure
 from .settings import RunSettings
 from .slicing import SlicePlan, plan_slices
 
@@ -97,7 +97,7 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
             "certain size and takes each pixel for 1 mm. The result may be poor; use the original images."
         )
     slices = plan.view(volume.array)
-    box = content_box(slices)
+    box = content_box(slices, air_of(card.intensity))
     fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride, box=box)
     _check_extent(volume, card, fit, spacing)
     normalise = measure(slices[box], card.intensity)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.inference.fitting import content_box, plan_fit
-from MedSegAttentionLib.inference.intensity import measure
+from MedSegAttentionLib.inference.intensity import air_of, measure
 from MedSegAttentionLib.inference.preparation import channels_first
 from MedSegAttentionLib.inference.slicing import plan_slices
 
@@ -45,7 +45,7 @@ def fitted_slices(
         )
     plan = plan_slices(volume)
     slices = plan.view(volume.array)
-    box = content_box(slices)
+    box = content_box(slices, air_of(intensity))
     images = channels_first(measure(slices[box], intensity)(slices))
     labels = channels_first(plan.view(mask))
     placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True, box=box)
