@@ -112,6 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except Exception as error:
         if parsed.debug:
+            if details := getattr(error, "details", ""):
+                logger.error("%s", details)
             raise
         text = str(error) if isinstance(error, MedSegAttentionError) else f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.filename is not None:

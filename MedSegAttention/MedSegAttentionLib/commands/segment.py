@@ -25,13 +25,15 @@ from ..files.unpacking import unpacked
 from ..inference.settings import ATTENTION_GRIDS, DEVICES, RunSettings
 from ..output.image_case import image_case
 from ..runner.batch import run_batch
+from ..runner.once import run_once
 from ..runner.one_case import Outcome, Request, earlier_record, segment_case
 from ..runner.summary import SUMMARY_FILE, renew_row
 from .choosing import chosen_images, chosen_of_many
 from .cohort import add_cluster_options, cluster_choice, make_job, segment_on_cluster, tell_failures, tell_plan
+from .slice_log import SliceLog
 
 if TYPE_CHECKING:
-    from ..data.result import RunProgress, VolumeResult
+    from ..data.result import VolumeResult
     from ..runner.batch import BatchProgress
 
 logger = logging.getLogger(__name__)
@@ -201,16 +203,13 @@ def segment_file(
     volume = image.read()
     seconds = {"read": perf_counter() - begin}
     case = image_case(image.name, image.stem, lambda: volume, files)
-    request = Request(_run, task, checkpoint, settings, anonymous)
+    request = Request(run_once, task, checkpoint, settings, anonymous)
     request.check(case.read())
     if not overwrite:
         earlier_record(case, request, output)
-    begin = perf_counter()
-    from ..runner import in_process  # noqa: F401 - from here on PyTorch is needed: what is refused is refused before
-
-    seconds["start"] = round(perf_counter() - begin, 4)
+    # From here on PyTorch and MRML are needed; what is refused was refused before.
     Thread(target=import_module, args=("MedSegAttentionLib.output.case_files",), daemon=True).start()
-    record = segment_case(case, request, output, seconds=seconds, on_slice=_log_slices)
+    record = segment_case(case, request, output, seconds=seconds, on_slice=SliceLog())
     renew_row(output / SUMMARY_FILE, Outcome(case.name, "segmented", record, stem=case.stem).row())
     return Written(tuple(output / name for name in (*record["files"], f"{case.stem}.json")), record["seconds"])
 
@@ -226,7 +225,7 @@ def _segment_all(
 ) -> list[Outcome]:
     cases = [image_case(image.name, image.stem, image.read, choice["files"]) for image in images]
     request = Request(_run, choice["task"], choice["checkpoint"], choice["settings"], choice["anonymous"])
-    return run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug))
+    return run_batch(cases, request, output, overwrite=overwrite, on_progress=partial(_log_progress, debug, SliceLog()))
 
 
 def _tell_end(outcomes: list[Outcome], count: int, output: Path) -> int:
@@ -244,14 +243,9 @@ def attention_choice(text: str) -> bool | tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _log_slices(progress: RunProgress) -> None:
-    if progress.finished % 10 == 0 or progress.finished == progress.count:
-        logger.info("slice %d of %d", progress.finished, progress.count)
-
-
-def _log_progress(debug: bool, progress: BatchProgress) -> None:
+def _log_progress(debug: bool, log_slices: SliceLog, progress: BatchProgress) -> None:
     if progress.slices:
-        _log_slices(progress.slices)
+        log_slices(progress.slices)
     elif progress.outcome is None:
         logger.info("case %d of %d: %s", progress.index + 1, progress.count, progress.case)
     elif progress.outcome.error:
