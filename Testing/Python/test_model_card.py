@@ -45,6 +45,7 @@ def test_a_card_that_ships_is_shown_in_full(model_card, card):
     for label in card.labels:
         assert label.name in text
     assert (f"{card.orientation} slices" in text) is (card.in_channels == 1)  # photographs have no orientation
+    assert (f"those {card.adjacent:g} mm below and above" in text) is (card.adjacent > 0)
 
 
 def test_texts_are_escaped(model_card):

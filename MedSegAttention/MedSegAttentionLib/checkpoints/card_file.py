@@ -70,6 +70,9 @@ def _check(values: dict[str, Any]) -> None:
     for entry, kind in (("intensity", values["intensity"]["method"]), ("fit", values["fit"]["fit"])):
         if missing := REQUIRED[entry][kind] - set(values[entry]):
             raise ValueError(f"{entry} {kind!r} lacks {sorted(missing)}")
+    adjacent = values.get("adjacent", 0.0)
+    if not 0 <= adjacent < float("inf") or (adjacent and values["in_channels"] != 1):
+        raise ValueError(f"adjacent {adjacent} is no distance in mm between slices of one channel")
     if values["fit"]["size"] % CANVAS_MULTIPLE:
         raise ValueError(f"fit size {values['fit']['size']} is no multiple of {CANVAS_MULTIPLE}")
     if not isinstance(values["network"], str) or not isinstance(values["network_config"], dict):

@@ -49,7 +49,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     try:
         require_network(card.network, card.network_package)
         network = build_network(
-            card.network, in_channels=card.in_channels, out_channels=card.out_channels, **card.network_config
+            card.network, in_channels=card.network_channels, out_channels=card.out_channels, **card.network_config
         )
         network.load_state_dict(restored(load(content)))
         familiar = familiar_of(folder, card)

@@ -81,7 +81,7 @@ class Card:
         modality: DICOM Modality it takes: ``CT``, ``MR``, ``XC`` (photograph) or ``ES`` (endoscopy).
         network: name for :func:`~..networks.build_network`.
         network_config: its options.
-        in_channels: 1 for grey, 3 for colour.
+        in_channels: of an image: 1 for grey, 3 for colour.
         activation: ``sigmoid`` (one channel) or ``softmax`` (channel 0 is background).
         labels: the classes, in the order of the output channels.
         orientation: ``axial``, ``coronal`` or ``sagittal``: how slices are cut.
@@ -108,6 +108,8 @@ class Card:
             those of the training, see :mod:`~..inference.familiarity`, and the hash of the file beside the weights that
             the distance is computed from. Empty: not judged.
         sizes: class -> smallest and largest volume in mL of the training cases that hold it whole; empty for pictures.
+        adjacent: mm from a slice to those below and above it that the network sees beside it, as further channels; 0
+            for a network that sees one slice alone.
         temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
@@ -145,6 +147,7 @@ class Card:
     quality: dict[str, Any] = field(default_factory=dict)
     familiar: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, list[float]] = field(default_factory=dict)
+    adjacent: float = 0.0
     temperature: float = 1.0
     default: bool = False
     task_title: str = ""
@@ -155,6 +158,11 @@ class Card:
     def maps(self) -> tuple[AttentionMap, ...]:
         """All maps that a run can give: uncertainty, the probability of each class, attention."""
         return (UNCERTAINTY, *(probability_map(label) for label in self.labels), *self.attention)
+
+    @property
+    def network_channels(self) -> int:
+        """Input channels of the network: those of the image, of three slices where it sees the adjacent ones."""
+        return self.in_channels * (3 if self.adjacent else 1)
 
     @property
     def out_channels(self) -> int:

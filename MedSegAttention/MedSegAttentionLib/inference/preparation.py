@@ -20,7 +20,7 @@ from .acceptance import accept
 from .fitting import FEWEST_PIXELS, LARGEST_CANVAS, SliceFit, content_box, is_constant, plan_fit
 from .intensity import Normaliser, air_of, measure
 from .settings import RunSettings
-from .slicing import SlicePlan, plan_slices
+from .slicing import SlicePlan, plan_slices, with_adjacent
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,19 @@ class PreparedVolume:
     warnings: tuple[str, ...]
 
     def canvases(self, first: int, count: int) -> Tensor:
-        """``count`` slices from number ``first`` on, or fewer at the end: ``[B, C, H, W]`` float32."""
-        return self.fit.to_canvas(
-            channels_first(self.normalise(self.plan.view(self.volume.array)[first : first + count]))
-        )
+        """``count`` slices from number ``first`` on, or fewer at the end: ``[B, C, H, W]`` float32.
+
+        With adjacent slices the channels are the slice below, the slice, the slice above.
+        """
+        slices = self.plan.view(self.volume.array)
+        if not self.card.adjacent:
+            return self._canvases(slices[first : first + count])
+        numbers = np.arange(first, min(first + count, len(slices)))
+        groups = with_adjacent(numbers, self.plan, self.card.adjacent, self.content[0])
+        return torch.cat([self._canvases(slices[group]) for group in groups], 1)
+
+    def _canvases(self, slices: np.ndarray) -> Tensor:
+        return self.fit.to_canvas(channels_first(self.normalise(slices)))
 
     def is_blank(self, number: int) -> bool:
         """Whether slice ``number`` has one value throughout: padding, in which nothing can be found."""

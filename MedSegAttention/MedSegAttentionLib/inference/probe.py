@@ -35,7 +35,7 @@ def seconds_per_slice(folder: str | Path, device: str) -> SliceTime:
     checkpoint = load_checkpoint(folder)
     side = int(checkpoint.card.fit["size"])
     predictor = Predictor(checkpoint.network, device, None, side)
-    noise = torch.rand(SLICES, checkpoint.card.in_channels, side, side, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(SLICES, checkpoint.card.network_channels, side, side, generator=torch.Generator().manual_seed(0))
     predictor.predict(noise)  # the first call also sets the device up
     begin = perf_counter()
     predictor.predict(noise)

@@ -81,6 +81,21 @@ def plan_slices(volume: VolumeImage, orientation: str = "axial", axis: str = "au
     return _build(volume, (slice_axis, row, column), (False, *flips), warning)
 
 
+def with_adjacent(numbers: np.ndarray, plan: SlicePlan, mm: float, within: slice) -> list[np.ndarray]:
+    """Numbers of the slices below (caudal of, or left or posterior of) ``numbers``, ``numbers``, and of those above.
+
+    Args:
+        numbers: of slices.
+        plan: which the numbers are of; it says what is below.
+        mm: how far away those are; at least the next slice is taken.
+        within: slices that hold something: at its ends the last one stands for the next.
+    """
+    direction = plan.to_ras[:3, 2]
+    up = np.sign(direction[np.argmax(np.abs(direction))])
+    step = int(up) * max(1, round(mm / plan.spacing[0]))
+    return [np.clip(numbers + offset, within.start, within.stop - 1) for offset in (-step, 0, step)]
+
+
 def _build(
     volume: VolumeImage, axes: tuple[int, int, int], flipped: tuple[bool, bool, bool], warning: str | None
 ) -> SlicePlan:

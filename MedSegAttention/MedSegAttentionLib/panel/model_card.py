@@ -72,7 +72,12 @@ def _section(title: str, items: list[str], without: str = "") -> str:
 def _images(card: Card) -> str:
     if card.in_channels > 1:  # photographs have no orientation
         return _modality(card)
-    return _("{modality}, {orientation} slices").format(modality=_modality(card), orientation=card.orientation)
+    images = _("{modality}, {orientation} slices").format(modality=_modality(card), orientation=card.orientation)
+    if card.adjacent:
+        images = _("{images}, each seen with those {mm} mm below and above").format(
+            images=images, mm=f"{card.adjacent:g}"
+        )
+    return images
 
 
 def _modality(card: Card) -> str:

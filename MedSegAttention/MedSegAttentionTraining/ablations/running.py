@@ -109,7 +109,7 @@ def train_and_measure(
     trainer.run()
     (training, kept), network = trainer.parts[0], trainer.averaged.module.eval()
     size = config.stages[-1].fit["size"]
-    picture = torch.zeros(1, config.in_channels, size, size, device=trainer.device)
+    picture = torch.zeros(1, config.network_channels, size, size, device=trainer.device)
     complexity = measure_complexity(config.network["name"], network, tuple(picture.shape))
     with open(folder / "log.csv", newline="", encoding="utf-8") as file:
         seconds = sum(float(epoch["seconds"]) for epoch in csv.DictReader(file))
@@ -169,7 +169,7 @@ def _segment(checkpoint: Checkpoint, settings: RunSettings, image: VolumeImage) 
 def _card(network: nn.Module, config: TrainingConfig, device: str) -> Card:
     """What a run needs to know of a network that is no checkpoint; no post-processing."""
     size, nothing = config.stages[-1].fit["size"], Code("", "", "")
-    maps = network.forward_with_attention(torch.zeros(1, config.in_channels, size, size, device=device)).attention
+    maps = network.forward_with_attention(torch.zeros(1, config.network_channels, size, size, device=device)).attention
     return Card(
         id=config.checkpoint,
         version="",
@@ -180,6 +180,7 @@ def _card(network: nn.Module, config: TrainingConfig, device: str) -> Card:
         network=config.network["name"],
         network_config=config.network_options,
         in_channels=config.in_channels,
+        adjacent=config.adjacent,
         activation="sigmoid" if config.out_channels == 1 else "softmax",
         labels=tuple(Label(name, value, (0, 0, 0), nothing, nothing) for value, name in enumerate(config.classes, 1)),
         orientation="axial",

@@ -32,10 +32,11 @@ class Augmentation:
             ``gamma``, ``brightness``, ``contrast``, ``noise``, ``blur`` (strengths); of colour pictures alone
             ``colour`` (brightness of each channel by itself), ``saturation`` and ``hue`` (share of a full turn), and
             they stay in [0, 1].
+        coloured: pictures in colour: red, green and blue from 0 to 1.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self.settings = settings
+    def __init__(self, settings: dict[str, Any], coloured: bool = False) -> None:
+        self.settings, self.coloured = settings, coloured
 
     def __call__(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Changed copies, images float32; the same generator state gives the same changes."""
@@ -73,7 +74,7 @@ class Augmentation:
         return grid
 
     def _intensities(self, images: Tensor, draw: Draw) -> Tensor:
-        get, coloured = self.settings.get, images.shape[1] == 3
+        get, coloured = self.settings.get, self.coloured
         if strength := get("bias_field"):
             images = images * _bias_field(images.shape, strength, draw)
         if gamma := get("gamma"):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.inference.fitting import content_box, plan_fit
 from MedSegAttentionLib.inference.intensity import air_of, measure
 from MedSegAttentionLib.inference.preparation import channels_first
-from MedSegAttentionLib.inference.slicing import plan_slices
+from MedSegAttentionLib.inference.slicing import plan_slices, with_adjacent
 
 from .cases import Case, DataFolder, read_case
 
@@ -19,12 +21,19 @@ logger = logging.getLogger(__name__)
 
 
 def fitted_slices(
-    data: DataFolder, case: Case, classes: list[str], intensity: dict, fit: dict, in_channels: int | None = None
+    data: DataFolder,
+    case: Case,
+    classes: list[str],
+    intensity: dict,
+    fit: dict,
+    in_channels: int | None = None,
+    adjacent: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """All slices of a case on the canvas.
 
     Returns:
-        images ``[S, C, size, size]`` float32 and labels ``[S, 1, size, size]`` uint8.
+        images ``[S, C, size, size]`` float32, of three slices each with ``adjacent`` (see the card), and labels
+        ``[S, 1, size, size]`` uint8.
 
     Raises:
         InputError: the image has not ``in_channels`` channels, one value, or voxels that are NaN or infinite.
@@ -47,6 +56,10 @@ def fitted_slices(
     slices = plan.view(volume.array)
     box = content_box(slices, air_of(intensity))
     images = channels_first(measure(slices[box], intensity)(slices))
+    if adjacent:
+        images = torch.cat(
+            [images[group] for group in with_adjacent(np.arange(len(slices)), plan, adjacent, box[0])], 1
+        )
     labels = channels_first(plan.view(mask))
     placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True, box=box)
     return (

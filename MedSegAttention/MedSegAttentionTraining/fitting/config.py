@@ -26,7 +26,8 @@ class TrainingConfig:
         task: one word in small letters, built in or new; the card gives it a title.
         network: ``{"name": ..., **options}`` of :func:`~MedSegAttentionLib.networks.build_network`.
         classes: names of the classes, in the order of the output channels.
-        in_channels: 1 for grey, 3 for colour.
+        in_channels: of an image: 1 for grey, 3 for colour.
+        adjacent: mm from a slice to those below and above it that the network sees as well; 0 for one slice alone.
         intensity: see :func:`~MedSegAttentionLib.inference.intensity.measure`.
         stages: resolutions, in order; the last one is what the checkpoint is used with.
         augmentation: see :class:`~MedSegAttentionTraining.data.augmentation.Augmentation`.
@@ -59,6 +60,7 @@ class TrainingConfig:
     intensity: dict
     stages: list[Stage]
     in_channels: int = 1
+    adjacent: float = 0.0
     augmentation: dict = field(default_factory=dict)
     epoch_slices: int = 512
     background_weight: float = 0.3
@@ -93,6 +95,11 @@ class TrainingConfig:
     def network_options(self) -> dict:
         """Options of the network beside its name."""
         return {key: value for key, value in self.network.items() if key != "name"}
+
+    @property
+    def network_channels(self) -> int:
+        """Input channels of the network: those of the image, of three slices with adjacent ones."""
+        return self.in_channels * (3 if self.adjacent else 1)
 
     @property
     def out_channels(self) -> int:
@@ -134,6 +141,11 @@ def read_config(path: str | Path, frozen_epochs: int | None = None) -> TrainingC
         config = TrainingConfig(**values)
     except TypeError as error:
         raise InputError(f"'{path}': {error}") from error
+    if config.adjacent < 0 or (config.adjacent and config.in_channels != 1):
+        raise InputError(
+            f"'{path}': adjacent {config.adjacent} with in_channels {config.in_channels} is not possible; expected "
+            "the mm from one slice of a grey volume to the next, or 0."
+        )
     if not config.epochs:
         raise InputError(f"'{path}' has no epoch to train; expected stages of 1 epoch or more.")
     if not 0 <= config.frozen_epochs <= config.epochs:

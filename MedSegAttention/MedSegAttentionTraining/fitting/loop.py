@@ -105,7 +105,7 @@ class Trainer:
         self.device = torch.device(options.device)
         network = build(
             config.network["name"],
-            in_channels=config.in_channels,
+            in_channels=config.network_channels,
             out_channels=config.out_channels,
             **config.network_options,
         )
@@ -120,7 +120,7 @@ class Trainer:
             load_pretrained(network, config.pretrained, low, high)
         self.network = processes.prepared(network, self.device).to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(self.network, multi_avg_fn=ramped_average(config.ema), use_buffers=True)
-        self.augmentation = Augmentation(config.augmentation)
+        self.augmentation = Augmentation(config.augmentation, coloured=config.in_channels == 3)
         self.optimizer = torch.optim.AdamW(
             self._groups(),
             lr=config.learning_rate,
@@ -177,6 +177,7 @@ class Trainer:
                 intensity=config.intensity,
                 fit=fit,
                 in_channels=config.in_channels,
+                adjacent=config.adjacent,
             )
             cases = tqdm(training.cases, desc=f"reading {training.path.name}", mininterval=5, disable=quiet)
             slices = [read(training, case) for case in cases]

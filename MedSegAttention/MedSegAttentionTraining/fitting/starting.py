@@ -76,6 +76,7 @@ def start_from(checkpoint: str, config: TrainingConfig) -> Start:
     _check_same("network", card.id, card.network, config.network["name"])
     _check_same("options of the network", card.id, card.network_config, config.network_options)
     _check_same("in_channels", card.id, card.in_channels, config.in_channels)
+    _check_same("adjacent", card.id, card.adjacent, config.adjacent)
     for name, then, now in (
         ("intensity", card.intensity, config.intensity),
         ("fit of the last stage", card.fit, config.stages[-1].fit),

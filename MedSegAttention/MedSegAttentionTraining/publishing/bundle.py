@@ -153,6 +153,7 @@ def _settings(config: TrainingConfig) -> dict[str, Any]:
         "network_config": config.network_options,
         **({"network_package": package} if package else {}),
         "in_channels": config.in_channels,
+        **({"adjacent": config.adjacent} if config.adjacent else {}),
         "activation": "sigmoid" if config.out_channels == 1 else "softmax",
         "intensity": config.intensity,
         "fit": config.stages[-1].fit,

@@ -20,6 +20,8 @@ def model_card(card: dict[str, Any]) -> str:
         if fit["fit"] == "spacing"
         else f"{fit['size']} x {fit['size']}"
     )
+    if mm := card.get("adjacent"):
+        takes += f" and the slices {mm:g} mm below and above"
     lines += [f"- Modality {takes}, brought to {place}."]
     lines += [f"- Network `{card['network']}` {card['network_config']}.", "", "## Classes", ""]
     lines += [f"- {label['name']} (SNOMED CT {label['codes']['type'][1]})" for label in card["labels"]]

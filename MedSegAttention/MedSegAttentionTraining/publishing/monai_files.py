@@ -64,13 +64,15 @@ def _network_data_format(card: dict[str, Any]) -> dict[str, Any]:
     classes = ["background", *(label["name"] for label in card["labels"])]
     single = card["activation"] == "sigmoid"
     common = {"spatial_shape": [size, size], "dtype": "float32", "value_range": [], "is_patch_data": False}
+    channels = ["image"] if card["in_channels"] == 1 else ["red", "green", "blue"]
+    channels = ["slice below", "slice", "slice above"] if card.get("adjacent") else channels
     image = {
         "type": "image",
         "format": "magnitude" if card["in_channels"] == 1 else "rgb",
         "modality": card["modality"],
-        "num_channels": card["in_channels"],
+        "num_channels": len(channels),
         **common,
-        "channel_def": {"0": "image"} if card["in_channels"] == 1 else {"0": "red", "1": "green", "2": "blue"},
+        "channel_def": {str(n): name for n, name in enumerate(channels)},
     }
     logits = {
         "type": "logits",

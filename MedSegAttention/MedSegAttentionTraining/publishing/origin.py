@@ -13,7 +13,7 @@ from ..fitting.record import plain
 from ..fitting.starting import CHECKPOINT
 
 NOT_RECORDED = {"recorded": False}
-DECIDING = ("task", "network", "classes", "in_channels", "intensity", "augmentation")
+DECIDING = ("task", "network", "classes", "in_channels", "adjacent", "intensity", "augmentation")
 """Settings that the card takes over, beside the last stage's fit."""
 
 
@@ -23,7 +23,7 @@ def check_configuration(config: TrainingConfig, record: dict[str, Any]) -> None:
     Raises:
         InputError: it had others.
     """
-    now, then = plain(config), record["parts"][-1]["configuration"]
+    now, then = plain(config), {"adjacent": 0.0, **record["parts"][-1]["configuration"]}  # older ones do not say it
     other = [name for name in DECIDING if now[name] != then.get(name)]
     other += ["fit of the last stage"] if now["stages"][-1]["fit"] != then["stages"][-1]["fit"] else []
     if other:

@@ -112,7 +112,7 @@ class _Parts(nn.Module):
 @torch.no_grad()
 def _trace(parts: _Parts, checkpoint: Checkpoint) -> torch.jit.ScriptModule:
     side = checkpoint.card.fit["size"]
-    picture = torch.rand(1, checkpoint.card.in_channels, side, side)
+    picture = torch.rand(1, checkpoint.card.network_channels, side, side)
     methods = {"forward": picture}
     if checkpoint.network.forward_with_attention(picture).presence is not None:
         methods["with_presence"] = picture
@@ -135,7 +135,7 @@ def _difference(network: nn.Module, scripted: torch.jit.ScriptModule, checkpoint
     sizes += [(1, side + stride, side), (1, side, side + 3 * stride)] if card.fit["fit"] == "spacing" else []
     random, differences = torch.Generator().manual_seed(0), []
     for batch, rows, columns in sizes:
-        picture = torch.rand(batch, card.in_channels, rows, columns, generator=random)
+        picture = torch.rand(batch, card.network_channels, rows, columns, generator=random)
         expected = network(picture)
         try:
             found = scripted(picture)
