@@ -71,6 +71,7 @@ class SegmentationRun:
         self._probable = {item.name: probable[item.name] for item in self.maps if item.name in probable}
         self._outside = outside_box(settings, self.prepared.volume)
         self.attention: dict[int, dict[str, np.ndarray]] = {}
+        self._stacks: dict[str, np.ndarray] = {}
         self.presence: dict[int, list[float]] = {}
         self.sums: dict[int, np.ndarray] = {}
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
@@ -144,12 +145,22 @@ class SegmentationRun:
             if outside is not None:
                 written[number][outside[number]] = 0
             own = {name: values[offset].numpy() for name, values in given.items()} | self._probabilities(on_slice)
-            self.attention[number] = {item.name: own[item.name] for item in self.maps}
+            self.attention[number] = {item.name: self._kept(item.name, number, own[item.name]) for item in self.maps}
             maps, of = self.attention[number], (len(self.wanted), len(self.attention))
             results.append(SliceResult(number, of[0], written[number].copy(), maps, of[1]))
         self.seconds["network"] += network
         self.seconds["slices"] += perf_counter() - begin - network
         return results
+
+    def _kept(self, name: str, number: int, values: np.ndarray) -> np.ndarray:
+        """A map of a slice, in its place in one array for all slices.
+
+        Small arrays of their own, made between the large ones that come and go, would keep the memory of those in use.
+        """
+        if name not in self._stacks:
+            self._stacks[name] = np.zeros((self.prepared.plan.shape[0], *values.shape), values.dtype)
+        self._stacks[name][number] = values
+        return self._stacks[name][number]
 
     def _probabilities(self, logits: Tensor) -> dict[str, np.ndarray]:
         """The maps asked for on the grid of the slice, ``[rows, columns]`` float16; 0 outside its content."""
@@ -193,7 +204,7 @@ class SegmentationRun:
         )
 
     def _attention_volume(self, item: AttentionMap, done: list[int]) -> AttentionVolume:
-        maps, prepared = np.stack([self.attention[number][item.name] for number in done]), self.prepared
+        maps, prepared = self._stacks[item.name][done[0] : done[-1] + 1], self.prepared
         if item.name in self._probable:
             array = np.zeros(self.labels.shape, maps.dtype)
             prepared.plan.view(array)[done[0] : done[-1] + 1] = maps
