@@ -78,7 +78,7 @@ def _key_value_rows(**network: Any) -> tuple[Row, ...]:
 
 def _klo_lite_rows() -> tuple[Row, ...]:
     """KLO-Lite as it ships, and without one thing at a time."""
-    whole = {"name": "klo-lite", "presence": True, "deep_supervision": True}
+    whole = _KLO_LITE
     return (
         Row("KLO-Lite (as shipped)", whole),
         Row("encoder to H / 16 alone", {**whole, "deep": False}),
@@ -90,6 +90,7 @@ def _klo_lite_rows() -> tuple[Row, ...]:
     )
 
 
+_KLO_LITE = {"name": "klo-lite", "presence": True, "deep_supervision": True}
 _LITE = {
     "pretrained": "efficientnet-lite0",
     "encoder_rate": 0.3,
@@ -244,7 +245,11 @@ ABLATIONS: dict[str, Ablation] = {
         "draws tau towards the network's own error each give, and what does tau then tell?",
         PROSTATE_DATA,
         replace(_prostate({"fit": "spacing", "mm": 1.5, "size": 128}, epochs=10), **_LITE),
-        rows=_klo_lite_rows(),
+        rows=(
+            *_klo_lite_rows(),
+            Row("with the adjacent slices (2.5D)", _KLO_LITE, {"adjacent": 3.0}),
+            Row("to H / 16, with the adjacent slices", {**_KLO_LITE, "deep": False}, {"adjacent": 3.0}),
+        ),
         seeds=3,
         finding="The attention gives no Dice that could be told from chance: with it less without it -0.022, +0.003 "
         "and +0.024, seed by seed. Rows of one seed choose nothing.",
