@@ -37,6 +37,10 @@ ONE_PIECE = 2
 four overlapping tiles would cost more and see less."""
 
 
+SUMS = "sums of a slice"
+"""Among the names of what is kept of each slice; no map has a name with spaces."""
+
+
 class SegmentationRun:
     """Segments one volume; iterate over it to do the work, then ask for :meth:`result`.
 
@@ -135,7 +139,8 @@ class SegmentationRun:
             given[UNCERTAINTY.name] = entropy(probabilities, logarithms)
         for labels, unwanted in zip(kept, absent, strict=True):
             labels[torch.isin(labels, torch.tensor([*unwanted, *self._left_out]))] = 0
-        self.sums.update(enumerate(slice_sums(probabilities, kept), start=first))
+        for number, sums in enumerate(slice_sums(probabilities, kept), start=first):
+            self.sums[number] = self._kept(SUMS, number, sums)
         for offset, logits in enumerate(output.logits):
             number = first + offset
             on_slice = prepared.fit.from_canvas(logits[None])
@@ -153,7 +158,7 @@ class SegmentationRun:
         return results
 
     def _kept(self, name: str, number: int, values: np.ndarray) -> np.ndarray:
-        """A map of a slice, in its place in one array for all slices.
+        """What is kept of a slice, in its place in one array for all slices.
 
         Small arrays of their own, made between the large ones that come and go, would keep the memory of those in use.
         """
