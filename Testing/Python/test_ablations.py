@@ -97,10 +97,10 @@ def quiet_globals(monkeypatch):
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{name}: {row.label}" for name, row in ROWS])
 def test_every_row_is_a_network_for_its_data(name, row):
     base = ABLATIONS[name].config(row, 0)
-    options = {"in_channels": base.in_channels, "out_channels": base.out_channels}
+    options = {"in_channels": base.network_channels, "out_channels": base.out_channels}
     network = build(row.network["name"], **options, **base.network_options).eval()
     with torch.no_grad():
-        logits = network.forward_with_attention(torch.rand(1, base.in_channels, 64, 64)).logits
+        logits = network.forward_with_attention(torch.rand(1, base.network_channels, 64, 64)).logits
     assert logits.shape == (1, base.out_channels, 64, 64)
     assert logits.isfinite().all()
 
@@ -119,8 +119,9 @@ def test_two_steps_of_two_rows_fill_table_and_figure(name, tmp_path):
     runs = read_runs(tmp_path / "results" / f"{name}.csv")
     assert [run["row"] for run in runs] == [row.label for row in ablation.rows]
     for run, row in zip(runs, ablation.rows, strict=True):
-        options = {"in_channels": ablation.base.in_channels, "out_channels": ablation.base.out_channels}
-        network = build(row.network["name"], **options, **ablation.config(row, 0).network_options)
+        config = ablation.config(row, 0)
+        options = {"in_channels": config.network_channels, "out_channels": config.out_channels}
+        network = build(row.network["name"], **options, **config.network_options)
         assert int(run["parameters"]) == sum(value.numel() for value in network.parameters())
         assert int(run["mac"]) > 1e6
         learned = str(row.training.get("training_cases", 2))

@@ -91,9 +91,20 @@ def test_neither_storage_order_nor_empty_slices_at_the_ends_change_it(a_folder):
     turned = run(stored_from_above(volume), checkpoint=a_folder, settings=SETTINGS).labels
     np.testing.assert_array_equal(turned[::-1], wanted)
     empty = VolumeImage(np.pad(volume.array, ((2, 1), (0, 0), (0, 0))), UP, "empty ends")
-    found = run(empty, checkpoint=a_folder, settings=SETTINGS).labels
-    np.testing.assert_array_equal(found[2:-1], wanted)
-    assert not found[[0, 1, -1]].any()
+    settings = RunSettings(device="cpu", force=True, attention=("probability_prostate",))
+    found = run(empty, checkpoint=a_folder, settings=settings)
+    np.testing.assert_array_equal(found.labels[2:-1], wanted)
+    assert not found.labels[[0, 1, -1]].any()
+    assert found.attention["probability_prostate"].array[[0, 1, -1]].max() < 0.01
+
+
+def test_slices_of_noisy_air_at_the_ends_stay_empty(tmp_path):
+    intensity = {"method": "window", "low": -200, "high": 200}
+    folder = write_checkpoint(tmp_path / "ct", threshold_network(3), adjacent=3.0, intensity=intensity, modality="CT")
+    array = np.random.default_rng(0).normal(-1000, 20, (7, 64, 64)).astype(np.float32)
+    array[2:5, 10:40, 8:48] = 60
+    labels = run(VolumeImage(array, UP, "ct"), checkpoint=folder, settings=SETTINGS).labels
+    assert [bool(plane.any()) for plane in labels] == [False, False, True, True, True, False, False]
 
 
 def test_one_slice_of_a_live_run_and_a_range_are_those_of_the_whole(a_folder):
@@ -148,7 +159,8 @@ def test_a_card_of_an_impossible_distance_is_refused(changes, tmp_path):
 
 def test_a_configuration_of_an_impossible_distance_is_refused(tmp_path):
     values = {"checkpoint": "c", "task": "skin", "network": {"name": "klo-net"}, "classes": ["a"], "intensity": {}}
-    values |= {"stages": [{"fit": {"fit": "stretch", "size": 64}, "epochs": 1}], "in_channels": 3, "adjacent": 3.0}
-    (tmp_path / "c.json").write_text(json.dumps(values))
-    with pytest.raises(InputError, match=r"adjacent 3.0 with in_channels 3"):
-        read_config(tmp_path / "c.json")
+    values |= {"stages": [{"fit": {"fit": "stretch", "size": 64}, "epochs": 1}]}
+    for channels, adjacent in ((3, 3.0), (1, -1), (1, float("nan")), (1, float("inf")), (1, "3"), (1, None), (1, True)):
+        (tmp_path / "c.json").write_text(json.dumps(values | {"in_channels": channels, "adjacent": adjacent}))
+        with pytest.raises(InputError, match=f"adjacent {adjacent!r} with in_channels {channels}"):
+            read_config(tmp_path / "c.json")

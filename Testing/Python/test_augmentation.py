@@ -80,12 +80,20 @@ def test_what_moves_in_repeats_the_edge_or_is_nothing():
 def test_colour_changes_channel_by_channel_and_stays_a_picture():
     image = torch.rand(8, 3, 32, 32) * 0.2 + 0.4
     for settings in ({"colour": 0.5}, {"hue": 0.3}, {"saturation": 0.9}, {"brightness": 0.9, "contrast": 0.9}):
-        changed, _ = Augmentation(settings)(image, image[:, :1].byte(), generator())
+        changed, _ = Augmentation(settings, coloured=True)(image, image[:, :1].byte(), generator())
         assert not torch.allclose(changed, image, atol=1e-2), settings
         assert 0 <= changed.min() <= changed.max() <= 1
     grey = image[:, :1].expand(-1, 3, -1, -1)
-    changed, _ = Augmentation({"hue": 0.3, "saturation": 0.9})(grey, grey[:, :1].byte(), generator())
+    changed, _ = Augmentation({"hue": 0.3, "saturation": 0.9}, coloured=True)(grey, grey[:, :1].byte(), generator())
     torch.testing.assert_close(changed, grey, rtol=0, atol=1e-3)  # grey has neither
+
+
+def test_three_grey_slices_are_no_colours():
+    slices = torch.randn(8, 3, 32, 32) * 3
+    changed, _ = Augmentation({"hue": 0.3, "saturation": 0.9})(slices, slices[:, :1].byte(), generator())
+    torch.testing.assert_close(changed, slices, rtol=0, atol=1e-4)
+    assert changed.min() < 0
+    assert changed.max() > 1
 
 
 def test_a_share_of_pictures_becomes_a_part_without_the_class_where_there_is_one():

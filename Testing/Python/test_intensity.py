@@ -113,7 +113,10 @@ def test_a_constant_volume_has_no_body_and_no_nan():
     assert (measure(values, BODY)(values) == 0).all()
 
 
-def test_only_a_window_that_begins_below_water_tells_air():
-    assert air_of(WINDOW) == -60
+def test_only_a_window_that_begins_below_fat_tells_air():
+    assert air_of({"method": "window", "low": -125, "high": 275}) == -85
+    assert air_of({"method": "window", "low": -1000, "high": 400}) == -860
+    assert air_of(WINDOW) == air_of({"method": "window", "low": -100, "high": 1400}) == -80  # never what may be tissue
+    assert air_of({"method": "window", "low": -10, "high": 990}) is None
     assert air_of({"method": "window", "low": 0, "high": 255}) is None
     assert air_of(ZSCORE) is None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..data.card import FLIPS, AttentionMap, Card
+from ..data.card import FLIPS, AttentionMap, Card, is_distance
 from ..data.errors import CheckpointError
 from ..data.labels import Code, Label
 
@@ -71,8 +71,8 @@ def _check(values: dict[str, Any]) -> None:
         if missing := REQUIRED[entry][kind] - set(values[entry]):
             raise ValueError(f"{entry} {kind!r} lacks {sorted(missing)}")
     adjacent = values.get("adjacent", 0.0)
-    if not 0 <= adjacent < float("inf") or (adjacent and values["in_channels"] != 1):
-        raise ValueError(f"adjacent {adjacent} is no distance in mm between slices of one channel")
+    if not is_distance(adjacent) or (adjacent and values["in_channels"] != 1):
+        raise ValueError(f"adjacent {adjacent!r} is no distance in mm between slices of one channel")
     if values["fit"]["size"] % CANVAS_MULTIPLE:
         raise ValueError(f"fit size {values['fit']['size']} is no multiple of {CANVAS_MULTIPLE}")
     if not isinstance(values["network"], str) or not isinstance(values["network_config"], dict):

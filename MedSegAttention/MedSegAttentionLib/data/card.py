@@ -179,6 +179,11 @@ class Card:
         return 2 ** len(self.flips)
 
 
+def is_distance(value: Any) -> bool:
+    """Whether a value from a file is a number of mm, 0 or more."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
 def default_checkpoints(cards: list[Card], task: str) -> list[Card]:
     """Those of ``cards`` a task takes when none is named: of each modality the first default, without one the first."""
     chosen: dict[str, Card] = {}

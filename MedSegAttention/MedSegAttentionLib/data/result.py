@@ -19,11 +19,13 @@ class RunStart:
         count: number of slices.
         axis: 0, 1 or 2 for i, j or k: the index axis slices are cut along; slice n is plane n of it.
         classes: the classes the checkpoint knows.
+        warnings: what is to be known before it is trusted.
     """
 
     count: int
     axis: int
     classes: tuple[Label, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

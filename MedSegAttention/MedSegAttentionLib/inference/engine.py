@@ -37,10 +37,6 @@ ONE_PIECE = 2
 four overlapping tiles would cost more and see less."""
 
 
-SUMS = "sums of a slice"
-"""Among the names of what is kept of each slice; no map has a name with spaces."""
-
-
 class SegmentationRun:
     """Segments one volume; iterate over it to do the work, then ask for :meth:`result`.
 
@@ -78,6 +74,7 @@ class SegmentationRun:
         self._stacks: dict[str, np.ndarray] = {}
         self.presence: dict[int, list[float]] = {}
         self.sums: dict[int, np.ndarray] = {}
+        self._sums = np.zeros((self.prepared.plan.shape[0], len(checkpoint.card.labels), 3))
         self.seconds = {"prepare": perf_counter() - begin, "network": 0.0, "slices": 0.0, "assemble": 0.0}
 
     def _judge_kind(self, checkpoint: Checkpoint) -> float | None:
@@ -103,7 +100,7 @@ class SegmentationRun:
         """What the run is going to do."""
         plan = self.prepared.plan
         classes = tuple(label for label in self.prepared.card.labels if label.value not in self._left_out)
-        return RunStart(len(self.wanted), plan.axes[0], classes)
+        return RunStart(len(self.wanted), plan.axes[0], classes, tuple(self.warnings))
 
     @property
     def done(self) -> list[int]:
@@ -140,7 +137,8 @@ class SegmentationRun:
         for labels, unwanted in zip(kept, absent, strict=True):
             labels[torch.isin(labels, torch.tensor([*unwanted, *self._left_out]))] = 0
         for number, sums in enumerate(slice_sums(probabilities, kept), start=first):
-            self.sums[number] = self._kept(SUMS, number, sums)
+            self._sums[number] = sums
+            self.sums[number] = self._sums[number]
         for offset, logits in enumerate(output.logits):
             number = first + offset
             on_slice = prepared.fit.from_canvas(logits[None])
@@ -158,7 +156,7 @@ class SegmentationRun:
         return results
 
     def _kept(self, name: str, number: int, values: np.ndarray) -> np.ndarray:
-        """What is kept of a slice, in its place in one array for all slices.
+        """A map of a slice, in its place in one array for all slices, as its sums are.
 
         Small arrays of their own, made between the large ones that come and go, would keep the memory of those in use.
         """

@@ -11,8 +11,9 @@ SAMPLED_VOXELS = 4_000_000
 """Statistics of a larger volume come from every n-th voxel, so that at most about this many are looked at."""
 
 BODY_SHARE, BODY_ROUNDS = 0.2, 12
-AIR_SHARE = 0.1
-"""Of a CT window, from its lower end: what is darker is air, or the edge of cloth and table."""
+AIR_SHARE, DARKEST_BODY = 0.1, -80.0
+"""Of a CT window, from its lower end: what is darker is air, or the edge of cloth and table; never what is brighter
+than this CT number, the border of fat."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,11 @@ def measure(array: np.ndarray, how: dict[str, Any]) -> Normaliser:
 def air_of(how: dict[str, Any]) -> float | None:
     """Up to which CT number a voxel is air, by the intensity of a card; None where its numbers have no such meaning.
 
-    Water is 0 in CT: a window that begins below shows what is less dense than it. An MR's numbers have no unit, and a
-    photograph's dark edge may be skin.
+    A window that begins below fat is one of CT numbers: an MR's have no unit, and a photograph's dark edge may be skin.
     """
-    if how["method"] != "window" or how["low"] >= 0:
+    if how["method"] != "window" or how["low"] >= DARKEST_BODY:
         return None
-    return float(how["low"] + AIR_SHARE * (how["high"] - how["low"]))
+    return min(DARKEST_BODY, float(how["low"] + AIR_SHARE * (how["high"] - how["low"])))
 
 
 def body_threshold(sample: np.ndarray) -> float:

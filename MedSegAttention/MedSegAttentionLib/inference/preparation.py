@@ -32,7 +32,8 @@ class PreparedVolume:
         card: of the checkpoint.
         settings: choices of the user.
         plan: how it is cut into slices.
-        content: what of the slices is no padding, see :func:`~.fitting.content_box`.
+        content: what of the slices is no constant padding, see :func:`~.fitting.content_box`; the fit leaves out the
+            air around a body in CT, too.
         fit: how a slice lies on the network's canvas.
         normalise: brings its intensities to what the network was trained on.
         warnings: what the user should know before trusting the result.
@@ -106,8 +107,9 @@ def prepare(volume: VolumeImage, checkpoint: Checkpoint, settings: RunSettings) 
             "certain size and takes each pixel for 1 mm. The result may be poor; use the original images."
         )
     slices = plan.view(volume.array)
-    box = content_box(slices, air_of(card.intensity))
-    fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride, box=box)
+    box, air = content_box(slices), air_of(card.intensity)
+    body = box if air is None else content_box(slices, air)
+    fit = plan_fit(plan.shape[1:], spacing, card.fit, checkpoint.network.stride, box=body)
     _check_extent(volume, card, fit, spacing)
     normalise = measure(slices[box], card.intensity)
     return PreparedVolume(volume, card, settings, plan, box, fit, normalise, tuple(warnings))

@@ -88,12 +88,14 @@ def with_adjacent(numbers: np.ndarray, plan: SlicePlan, mm: float, within: slice
         numbers: of slices.
         plan: which the numbers are of; it says what is below.
         mm: how far away those are; at least the next slice is taken.
-        within: slices that hold something: at its ends the last one stands for the next.
+        within: slices that hold something: at its ends the last one stands for the next, outside each for its own.
     """
     direction = plan.to_ras[:3, 2]
     up = np.sign(direction[np.argmax(np.abs(direction))])
     step = int(up) * max(1, round(mm / plan.spacing[0]))
-    return [np.clip(numbers + offset, within.start, within.stop - 1) for offset in (-step, 0, step)]
+    is_inside = (numbers >= within.start) & (numbers < within.stop)
+    below, above = (np.clip(numbers + offset, within.start, within.stop - 1) for offset in (-step, step))
+    return [np.where(is_inside, below, numbers), numbers, np.where(is_inside, above, numbers)]
 
 
 def _build(

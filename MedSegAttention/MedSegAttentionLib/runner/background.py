@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import RunError
-from ..data.result import AttentionVolume, RunProgress, VolumeResult
+from ..data.result import AttentionVolume, RunProgress, RunStart, VolumeResult
 from ..data.volume import VolumeImage
 from ..inference.settings import RunSettings
 from . import exchange
 from .background_run import BackgroundRun, Patience
-from .process import WorkerKeeper
+from .process import END_SECONDS, WorkerKeeper
 
 __all__ = ["BackgroundRun", "BackgroundRunner", "Patience", "RunSettings"]
 
@@ -44,6 +44,7 @@ class BackgroundRunner:
     ) -> None:
         self.keeper = WorkerKeeper(python, idle_seconds)
         self.patience, self.folder = patience, folder
+        self._latest: Callable[[], BackgroundRun | None] = lambda: None
         self._finalizer = weakref.finalize(self, self.keeper.close)
 
     def start(
@@ -64,7 +65,9 @@ class BackgroundRunner:
             settings: choices of the run.
             live: do only the slices that the run is asked for, until it is asked for the rest.
         """
-        return BackgroundRun(self, volume, task, checkpoint, settings, live=live)
+        run = BackgroundRun(self, volume, task, checkpoint, settings, live=live)
+        self._latest = weakref.ref(run)  # a run keeps its runner alive, not the other way round
+        return run
 
     def warm_up(self, checkpoint: Path | None = None) -> threading.Thread:
         """Start the worker, and load a checkpoint, before anybody waits for it. Returns at once.
@@ -97,6 +100,7 @@ class BackgroundRunner:
         on_slice: Callable[[RunProgress], None] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
         on_cancel: str = "discard",
+        on_start: Callable[[RunStart], None] | None = None,
         while_waiting: Callable[[], None] = lambda: None,
     ) -> VolumeResult:
         """Segment ``volume`` in the worker and wait for it; ``while_waiting`` is called all the time.
@@ -109,12 +113,16 @@ class BackgroundRunner:
             on_slice: called with how far the run is, when that changed.
             is_cancelled: asked all the time.
             on_cancel: ``discard`` or ``keep``.
+            on_start: called once, when the volume is accepted and the network loaded.
             while_waiting: keeps the application alive.
         """
         run, told = self.start(volume, task=task, checkpoint=checkpoint, settings=settings), 0
 
         def tell() -> None:
-            nonlocal told
+            nonlocal told, on_start
+            if on_start and run.started:
+                on_start(run.started)
+                on_start = None
             if on_slice and run.finished > told:
                 told = run.finished
                 on_slice(run.progress)
@@ -150,8 +158,10 @@ class BackgroundRunner:
         return _result_of(run, is_cancelled, False, while_waiting)
 
     def close(self) -> None:
-        """End the worker for good; a run that is under way fails."""
+        """End the worker for good; a run that is under way fails, and its temporary folder is removed."""
         self._finalizer()
+        if run := self._latest():
+            run.join(END_SECONDS)
 
 
 def _result_of(

@@ -147,7 +147,7 @@ def started_event(start: RunStart) -> dict[str, Any]:
 
 def run_start(event: dict[str, Any]) -> RunStart:
     """What :func:`started_event` was given."""
-    return RunStart(event["count"], event["axis"], _labels(event["classes"]))
+    return RunStart(event["count"], event["axis"], _labels(event["classes"]), tuple(event["warnings"]))
 
 
 def done_event(folder: Path, result: VolumeResult) -> dict[str, Any]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from ..data.result import VolumeResult
+from ..data.result import RunStart, VolumeResult
 from ..data.volume import VolumeImage
 
 logger = logging.getLogger(__name__)
@@ -49,12 +47,13 @@ def _runner() -> Callable[..., VolumeResult]:
 def _run_in_worker(volume: VolumeImage, **options: Any) -> VolumeResult:
     from .background import BackgroundRunner, Patience
 
-    with tempfile.TemporaryDirectory(prefix="MedSegAttention-", ignore_cleanup_errors=True) as folder:
-        runner = BackgroundRunner(patience=Patience(silence=math.inf), folder=Path(folder))
-        try:
-            result = runner.run(volume, **options)
-        finally:
-            runner.close()
-    for warning in result.provenance["warnings"]:
+    runner = BackgroundRunner(patience=Patience(silence=math.inf))
+    try:
+        return runner.run(volume, **options, on_start=_warn)
+    finally:
+        runner.close()
+
+
+def _warn(start: RunStart) -> None:
+    for warning in start.warnings:
         logger.warning("%s", warning)  # the worker said so where nobody reads it
-    return result

@@ -35,7 +35,8 @@ class Request:
     """What to run on a case.
 
     Attributes:
-        run: ``run`` of :mod:`.in_process`, or that of a :class:`~.background.BackgroundRunner`.
+        run: ``run`` of :mod:`.in_process`, that of a :class:`~.background.BackgroundRunner`, or
+            :func:`~.once.run_once`.
         task: see ``run``.
         checkpoint: see ``run``.
         settings: see ``run``.

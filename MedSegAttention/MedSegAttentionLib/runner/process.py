@@ -38,7 +38,8 @@ class WorkerProcess:
     """
 
     def __init__(self, python: str | Path, idle_seconds: float) -> None:
-        paths = [str(MODULE_FOLDER), os.environ.get("PYTHONPATH", "")]
+        given = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # seen from here: the worker runs elsewhere
+        paths = [str(MODULE_FOLDER), *(str(Path(path).absolute()) for path in given if path)]
         try:
             self._process = subprocess.Popen(
                 [str(python), "-m", WORKER, "--idle-seconds", str(idle_seconds)],
@@ -46,7 +47,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=MODULE_FOLDER,  # a folder of the user's could hold a file that hides a package
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 bufsize=-1,
             )

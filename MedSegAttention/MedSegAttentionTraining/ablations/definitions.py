@@ -77,7 +77,7 @@ def _key_value_rows(**network: Any) -> tuple[Row, ...]:
 
 
 def _klo_lite_rows() -> tuple[Row, ...]:
-    """KLO-Lite as it ships, and without one thing at a time."""
+    """KLO-Lite as it ships for photographs, CT and abdominal MR, and without one thing at a time."""
     whole = _KLO_LITE
     return (
         Row("KLO-Lite (as shipped)", whole),

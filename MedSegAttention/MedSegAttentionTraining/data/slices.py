@@ -54,14 +54,15 @@ def fitted_slices(
         )
     plan = plan_slices(volume)
     slices = plan.view(volume.array)
-    box = content_box(slices, air_of(intensity))
+    box, air = content_box(slices), air_of(intensity)
+    body = box if air is None else content_box(slices, air)
     images = channels_first(measure(slices[box], intensity)(slices))
     if adjacent:
         images = torch.cat(
             [images[group] for group in with_adjacent(np.arange(len(slices)), plan, adjacent, box[0])], 1
         )
     labels = channels_first(plan.view(mask))
-    placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True, box=box)
+    placed = plan_fit(plan.shape[1:], plan.spacing[1:], fit, crop=True, box=body)
     return (
         placed.to_canvas(images),
         placed.to_canvas(labels, label=True),

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from MedSegAttentionLib.data.card import is_distance
 from MedSegAttentionLib.data.errors import InputError
 
 
@@ -141,9 +142,9 @@ def read_config(path: str | Path, frozen_epochs: int | None = None) -> TrainingC
         config = TrainingConfig(**values)
     except TypeError as error:
         raise InputError(f"'{path}': {error}") from error
-    if config.adjacent < 0 or (config.adjacent and config.in_channels != 1):
+    if not is_distance(config.adjacent) or (config.adjacent and config.in_channels != 1):
         raise InputError(
-            f"'{path}': adjacent {config.adjacent} with in_channels {config.in_channels} is not possible; expected "
+            f"'{path}': adjacent {config.adjacent!r} with in_channels {config.in_channels} is not possible; expected "
             "the mm from one slice of a grey volume to the next, or 0."
         )
     if not config.epochs:
