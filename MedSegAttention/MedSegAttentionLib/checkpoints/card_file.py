@@ -70,9 +70,6 @@ def _check(values: dict[str, Any]) -> None:
     for entry, kind in (("intensity", values["intensity"]["method"]), ("fit", values["fit"]["fit"])):
         if missing := REQUIRED[entry][kind] - set(values[entry]):
             raise ValueError(f"{entry} {kind!r} lacks {sorted(missing)}")
-    adjacent = values.get("adjacent", 0.0)
-    if not is_distance(adjacent) or (adjacent and values["in_channels"] != 1):
-        raise ValueError(f"adjacent {adjacent!r} is no distance in mm between slices of one channel")
     if values["fit"]["size"] % CANVAS_MULTIPLE:
         raise ValueError(f"fit size {values['fit']['size']} is no multiple of {CANVAS_MULTIPLE}")
     if not isinstance(values["network"], str) or not isinstance(values["network_config"], dict):
@@ -87,8 +84,19 @@ def _check(values: dict[str, Any]) -> None:
         raise ValueError(f"flips {unknown} are none of {FLIPS}")
     if not values["labels"]:
         raise ValueError("labels is empty")
+    _check_slices_beside(values)
     _check_fitted(values)
     _check_what_people_read(values)
+
+
+def _check_slices_beside(values: dict[str, Any]) -> None:
+    """How the slices below and above count: as input, and in the mean of the outputs."""
+    adjacent = values.get("adjacent", 0.0)
+    if not is_distance(adjacent) or (adjacent and values["in_channels"] != 1):
+        raise ValueError(f"adjacent {adjacent!r} is no distance in mm between slices of one channel")
+    smoothing = values.get("smoothing", {})
+    if smoothing and not (set(smoothing) == {"mm", "weight"} and all(map(is_distance, smoothing.values()))):
+        raise ValueError(f"smoothing {smoothing} is no mm and weight")
 
 
 def _check_fitted(values: dict[str, Any]) -> None:

@@ -110,6 +110,9 @@ class Card:
         sizes: class -> smallest and largest volume in mL of the training cases that hold it whole; empty for pictures.
         adjacent: mm from a slice to those below and above it that the network sees beside it, as further channels; 0
             for a network that sees one slice alone.
+        smoothing: ``{"mm": distance, "weight": number}``: the logits of a slice are averaged with those of the slices
+            below and above at this distance (at least the next ones), which count ``weight`` times as much as its own,
+            see :mod:`~..inference.outputs`. Empty: each slice by itself.
         temperature: what logits are divided by to make probabilities mean what they say; 1 where none was fitted.
         weights_sha256: of ``models/model.safetensors``.
         default: its task takes this one of its modality when none is named.
@@ -148,6 +151,7 @@ class Card:
     familiar: dict[str, Any] = field(default_factory=dict)
     sizes: dict[str, list[float]] = field(default_factory=dict)
     adjacent: float = 0.0
+    smoothing: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     default: bool = False
     task_title: str = ""

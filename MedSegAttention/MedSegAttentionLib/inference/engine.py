@@ -22,6 +22,7 @@ from .familiarity import description, distance
 from .judgement import judgement
 from .likeness import nearest_kind
 from .limits import as_json, outside_box, told, wanted_slices
+from .outputs import SliceOutputs
 from .postprocessing import postprocess
 from .prediction import Predictor
 from .preparation import prepare
@@ -60,6 +61,7 @@ class SegmentationRun:
         self.prepared = prepare(volume, checkpoint, settings)
         tile = ONE_PIECE * int(checkpoint.card.fit["size"])
         self.predictor = Predictor(checkpoint.network, settings.device, settings.batch_size, tile, mirrors)
+        self.outputs = SliceOutputs(self.prepared, self.predictor)
         self.warnings = list(self.prepared.warnings)
         self.distance = self._judge_kind(checkpoint)
         for warning in self.warnings:
@@ -123,10 +125,8 @@ class SegmentationRun:
         prepared, results = self.prepared, []
         written = prepared.plan.view(self.labels)
         begin = perf_counter()
-        canvases = prepared.canvases(first, count)
-        before_network = perf_counter()
-        output = self.predictor.predict(canvases)
-        network = perf_counter() - before_network
+        output = self.outputs.of(first, count)
+        network = perf_counter() - begin
         absent = self._absent(output, first)
         outside = None if self._outside is None else prepared.plan.view(self._outside)
         given = {item.name: output.attention[item.name][:, 0] for item in self.maps if item.name in output.attention}

@@ -93,7 +93,7 @@ class Predictor:
                 self._step_back(error)
                 continue
             done += len(batch)
-        return _joined(parts)
+        return joined(parts)
 
     def _predict_slices(self, batch: Tensor) -> list[SegmentationOutput]:
         if self.device.type != "cpu" or len(batch) == 1:
@@ -178,7 +178,8 @@ def averaged(logits: list[Tensor]) -> Tensor:
     return stacked.log_softmax(2).logsumexp(0) - math.log(len(logits))
 
 
-def _joined(parts: list[SegmentationOutput]) -> SegmentationOutput:
+def joined(parts: list[SegmentationOutput]) -> SegmentationOutput:
+    """The outputs of pictures as that of one batch."""
     if len(parts) == 1:
         return parts[0]
     names = parts[0].attention

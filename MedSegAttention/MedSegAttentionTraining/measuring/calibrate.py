@@ -22,6 +22,7 @@ from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.data.findings import border_findings
 from MedSegAttentionLib.data.labels import Label
 from MedSegAttentionLib.inference.engine import ONE_PIECE, SegmentationRun
+from MedSegAttentionLib.inference.outputs import SliceOutputs
 from MedSegAttentionLib.inference.prediction import Predictor
 from MedSegAttentionLib.inference.preparation import channels_first, prepare
 from MedSegAttentionLib.inference.presence import FEATURES, presence_features
@@ -164,10 +165,10 @@ def _parts_looked_at(checkpoint: Checkpoint, predictor: Predictor, data: DataFol
 
 
 def _batches(prepared: Any, predictor: Predictor, reference: Tensor) -> Iterator[tuple[Any, Tensor]]:
+    outputs = SliceOutputs(prepared, predictor)
     for first in range(0, len(reference), predictor.batch_size):
-        canvases = prepared.canvases(first, predictor.batch_size)
-        right = prepared.fit.to_canvas(reference[first : first + len(canvases)], label=True)[:, 0]
-        yield predictor.predict(canvases), right
+        right = prepared.fit.to_canvas(reference[first : first + predictor.batch_size], label=True)[:, 0]
+        yield outputs.of(first, predictor.batch_size), right
 
 
 def _of_batch(output: Any, right: Tensor, classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

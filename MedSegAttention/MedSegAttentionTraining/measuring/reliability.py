@@ -22,6 +22,7 @@ from MedSegAttentionLib.checkpoints.catalogue import find_checkpoint
 from MedSegAttentionLib.checkpoints.loading import Checkpoint, load_checkpoint
 from MedSegAttentionLib.data.errors import InputError
 from MedSegAttentionLib.inference.engine import ONE_PIECE
+from MedSegAttentionLib.inference.outputs import SliceOutputs
 from MedSegAttentionLib.inference.prediction import Predictor
 from MedSegAttentionLib.inference.preparation import channels_first, prepare
 from MedSegAttentionLib.inference.settings import RunSettings
@@ -138,13 +139,13 @@ def batches(checkpoint: Checkpoint, predictor: Predictor, data: DataFolder, case
     reference = channels_first(plan.view(labels)).long() + 1  # the canvas pads with 0, which becomes -1 below
     steps = zip(plan.spacing[1:], fit.source, fit.resized, strict=True)
     spacing = tuple(mm * n / m for mm, n, m in steps) if data.spacing_is_real else (1.0, 1.0)
+    outputs = SliceOutputs(prepared, predictor)
     for first in range(0, plan.shape[0], predictor.batch_size):
-        canvases = prepared.canvases(first, predictor.batch_size)
-        output = predictor.predict(canvases)
+        output = outputs.of(first, predictor.batch_size)
         logits = output.logits
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], 1)
-        right = fit.to_canvas(reference[first : first + len(canvases)], label=True)[:, 0] - 1
+        right = fit.to_canvas(reference[first : first + len(logits)], label=True)[:, 0] - 1
         yield Batch(logits, right, spacing, {k: v for k, v in output.attention.items() if k.startswith("tau_")})
 
 

@@ -39,7 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "postprocessing": {},
     "attention": [],
 }
-BY_A_PERSON = NEEDED | set(DEFAULTS) | {"changelog", "default", "task_title", "data_sets"}
+BY_A_PERSON = NEEDED | set(DEFAULTS) | {"changelog", "default", "smoothing", "task_title", "data_sets"}
 """Entries of a card source; see Resources/docs/own.md."""
 OF_ITS_WEIGHTS = {"weights_sha256", "training_data", "license"}
 """More entries, of a source that is true of one file of weights alone: of a run that kept no record."""

@@ -23,6 +23,11 @@ def model_card(card: dict[str, Any]) -> str:
     if mm := card.get("adjacent"):
         takes += f" and the slices {mm:g} mm below and above"
     lines += [f"- Modality {takes}, brought to {place}."]
+    if smooth := card.get("smoothing"):
+        lines += [
+            f"- The logits of a slice are averaged with those {smooth['mm']:g} mm below and above, which count "
+            f"{smooth['weight']:g} times as much."
+        ]
     lines += [f"- Network `{card['network']}` {card['network_config']}.", "", "## Classes", ""]
     lines += [f"- {label['name']} (SNOMED CT {label['codes']['type'][1]})" for label in card["labels"]]
     lines += ["", "## Attention maps", ""]
