@@ -252,11 +252,11 @@ ABLATIONS: dict[str, Ablation] = {
         ),
         seeds=3,
         finding="The pretrained weights give most: without them these few steps teach nothing. The adjacent slices "
-        "come next (+0.046, +0.035, -0.014, seed by seed; with the encoder to H / 16 +0.035, +0.041, -0.008), most of it at "
-        "the base. The encoder to H / 16 alone loses 0.006, 0.009 and 0.024. The attention gives nothing (-0.022, "
-        "+0.003, +0.024), nor do the losses on subsets of heads (-0.014, -0.003, +0.003). Drawing tau to the error "
-        "rather than to 1/2 costs 0.020, 0.009 and -0.001; after so few steps tau follows it more on the finest grid "
-        "alone (0.16 for 0.06; on the next 0.28 for 0.39).",
+        "come next (+0.046, +0.035, -0.014, seed by seed; with the encoder to H / 16 +0.035, +0.041, -0.008), "
+        "most of it at the base. The encoder to H / 16 alone loses 0.006, 0.009 and 0.024. The attention "
+        "gives nothing (-0.022, +0.003, +0.024), nor do the losses on subsets of heads (-0.014, -0.003, "
+        "+0.003). Drawing tau to the error rather than to 1/2 costs 0.020, 0.009 and -0.001; after so few "
+        "steps tau follows it more on the finest grid alone (0.16 for 0.06; on the next 0.28 for 0.39).",
     ),
     "klo-lite-polyp": Ablation(
         "KLO-Lite without one thing at a time: polyps",
