@@ -391,7 +391,7 @@ def test_the_command_line_adds_lists_and_removes(a_checkpoint, own, capfd):
     assert f"{ID}  MR, version 1.0, added by you" in out
     versions = {card.id: card.version for card in list_checkpoints()}
     assert f"prostate-klo-net  MR, version {versions['prostate-klo-net']}: " in out
-    assert f"prostate-knn-unet  MR, version {versions['prostate-knn-unet']}, default of its task: " in out
+    assert f"prostate-klo-lite  MR, version {versions['prostate-klo-lite']}, default of its task: " in out
     assert main(["checkpoints", "verify", ID]) == 0
     assert main(["checkpoints", "remove", ID]) == 0
     assert main(["checkpoints", "remove", ID]) == 1

@@ -122,12 +122,12 @@ def test_the_nearest_known_kind_is_named_where_another_checkpoint_knows_it(a_fol
 @pytest.mark.parametrize(
     ("card", "modality", "array", "named"),
     [
-        ("prostate-knn-unet", "CT", np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-lite"]),
-        ("prostate-knn-unet", None, np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-lite"]),
-        ("abdomen-ct-klo-lite", "MR", np.linspace(0, 900, 4000), ["abdomen-mr-klo-lite", "prostate-knn-unet"]),
+        ("prostate-klo-lite", "CT", np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-lite"]),
+        ("prostate-klo-lite", None, np.linspace(-1000, 900, 4000), ["abdomen-ct-klo-lite"]),
+        ("abdomen-ct-klo-lite", "MR", np.linspace(0, 900, 4000), ["abdomen-mr-klo-lite", "prostate-klo-lite"]),
         ("polyp-klo-lite", "DMS", np.linspace(0, 255, 12000), ["skin-klo-lite"]),
         ("skin-klo-lite", "ES", np.linspace(0, 255, 12000), ["polyp-klo-lite"]),
-        ("prostate-knn-unet", "PT", np.linspace(0, 900, 4000), []),
+        ("prostate-klo-lite", "PT", np.linspace(0, 900, 4000), []),
     ],
 )
 def test_another_modality_or_range_names_the_checkpoints_that_take_it(card, modality, array, named):
