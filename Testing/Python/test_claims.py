@@ -20,6 +20,7 @@ from MedSegAttentionLib.runner import batch, summary
 from MedSegAttentionLib.runner.batch import run_batch
 from MedSegAttentionLib.runner.claims import CLAIMS_FOLDER, Claims
 from MedSegAttentionLib.runner.one_case import Request, segment_case
+from MedSegAttentionLib.runner.records import WORKSHOPS
 from MedSegAttentionLib.runner.summary import rebuild_summary, write_summary
 from test_batch import a_case, a_run, statuses
 
@@ -165,6 +166,35 @@ def test_three_processes_on_one_folder_lose_and_repeat_nothing(tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.glob("log*")) == 2 * count
     assert len(table(output)) == len(list(output.glob("*.json"))) == 2 * count
     assert not (output / CLAIMS_FOLDER).exists()
+
+
+def test_a_folder_that_another_run_removes_meanwhile_loses_no_case(tmp_path, monkeypatch):
+    """As ``mkdir`` and a search meet it once in some thousand times: the folder is there, and gone at the next look."""
+    mkdir, glob, gone = Path.mkdir, Path.glob, []
+
+    def mkdir_beside_another(self, *words, **options):
+        if self.name.startswith(".") and self.name not in gone:
+            gone.append(self.name)
+            raise FileExistsError(17, "File exists", str(self))
+        return mkdir(self, *words, **options)
+
+    def glob_beside_another(self, pattern):
+        if self.name == WORKSHOPS:
+            raise FileNotFoundError(2, "No such file or directory", str(self))
+        return glob(self, pattern)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_beside_another)
+    monkeypatch.setattr(Path, "glob", glob_beside_another)
+    outcomes = run_batch([a_case("a"), a_case("b")], Request(a_run), tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["segmented"] * 2
+    assert set(gone) == {CLAIMS_FOLDER, WORKSHOPS}
+
+
+def test_a_file_in_the_place_of_the_claims_is_told(tmp_path):
+    (tmp_path / CLAIMS_FOLDER).write_text("a file")
+    (outcome,) = run_batch([a_case("a")], Request(a_run), tmp_path)
+    assert outcome.status == "failed"
+    assert "cannot be written to" in str(outcome.error)
 
 
 def test_a_table_is_made_anew_from_the_records(tmp_path, capfd):

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..data.errors import InputError, RunError
+from .records import make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Claims:
 
     def _take(self, key: str, name: str) -> Claim | None:
         for _ in range(ATTEMPTS):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             try:
                 held = _generations(self.folder, key)
                 latest = max(held, default=-1)

@@ -54,10 +54,23 @@ def results_in(output: Path, stem: str, endings: Sequence[str] = ()) -> Iterator
 
 def _workshop(output: Path, stem: str) -> Path:
     for _ in range(ATTEMPTS):
-        (output / WORKSHOPS).mkdir(parents=True, exist_ok=True)
+        make_folder(output / WORKSHOPS)
         with suppress(FileNotFoundError):  # another run removed the empty folder
             return Path(tempfile.mkdtemp(prefix=f"{_key_of(stem)}-", dir=output / WORKSHOPS))
     raise OSError(None, "its folders vanish")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that other runs make, and remove when it is empty, at the same time."""
+    for _ in range(ATTEMPTS):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:  # it was there and is gone, which ``mkdir`` takes for something else that stands there
+            if folder.exists() and not folder.is_dir():
+                raise
+        else:
+            return
+    raise OSError(None, "it vanishes")
 
 
 def _key_of(stem: str) -> str:
@@ -72,7 +85,10 @@ def _remove(workshop: Path) -> None:
 
 def remove_unfinished(output: Path, stem: str) -> None:
     """Remove what a run that was killed left of a case; for who holds the case, since nobody else may be at it."""
-    for workshop in (output / WORKSHOPS).glob(f"{_key_of(stem)}-*"):
+    left: list[Path] = []
+    with suppress(FileNotFoundError):  # another run removed the empty folder
+        left += (output / WORKSHOPS).glob(f"{_key_of(stem)}-*")
+    for workshop in left:
         _remove(workshop)
 
 
