@@ -135,3 +135,16 @@ class VolumeImage:
                 f"'{self.name}' has {bad} voxels that are NaN or infinite; expected finite numbers. Replace them first "
                 "(for instance with the background value) and run again."
             )
+
+
+ORTHOGONAL = 1e-4
+"""Largest cosine between two grid axes that counts as a right angle."""
+
+
+def check_for_nifti(name: str, ijk_to_ras: np.ndarray) -> None:
+    """Raise :class:`InputError` for a sheared grid, which readers of NIfTI would straighten without a word."""
+    if largest_cosine(ijk_to_ras) > ORTHOGONAL:
+        raise InputError(
+            f"'{name}' lies on a sheared grid (its axes are not at right angles), which NIfTI readers do not keep; "
+            "expected right angles. Write .seg.nrrd alone instead."
+        )

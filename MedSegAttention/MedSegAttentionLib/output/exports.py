@@ -8,13 +8,13 @@ from pathlib import Path
 import slicer
 
 from ..data.errors import InputError
+from ..data.volume import check_for_nifti
 from ..scene.arrays import image_data, to_vtk
 from ..scene.corrections import mark_corrections, told_of_corrections
 from ..scene.label_maps import label_map
 from ..scene.nodes import provenance_of, unchanged_after
 from ..scene.overlays import probability_thresholds
 from .files import save_node
-from .image_case import check_for_nifti
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 

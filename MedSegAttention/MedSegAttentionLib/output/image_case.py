@@ -6,24 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-
 from ..data.case import Case, FileChoice
-from ..data.errors import InputError
 from ..data.result import VolumeResult
-from ..data.volume import VolumeImage, largest_cosine
-
-ORTHOGONAL = 1e-4
-"""Largest cosine between two grid axes that counts as a right angle."""
-
-
-def check_for_nifti(name: str, ijk_to_ras: np.ndarray) -> None:
-    """Raise :class:`InputError` for a sheared grid, which readers of NIfTI would straighten without a word."""
-    if largest_cosine(ijk_to_ras) > ORTHOGONAL:
-        raise InputError(
-            f"'{name}' lies on a sheared grid (its axes are not at right angles), which NIfTI readers do not keep; "
-            "expected right angles. Write .seg.nrrd alone instead."
-        )
+from ..data.volume import VolumeImage, check_for_nifti
 
 
 def image_case(name: str, stem: str, read: Callable[[], VolumeImage], choice: FileChoice) -> Case:
