@@ -17,6 +17,8 @@ AXIS_NAMES = "ijk"
 """Index axes of a volume: columns, rows, slices as it is stored."""
 COLOURS_BESIDE_ALPHA = {2: 1, 4: 3}
 """Channels of an image with an alpha channel -> channels without it."""
+ORTHOGONAL = 1e-4
+"""Largest cosine between two grid axes that counts as a right angle."""
 
 
 def largest_cosine(ijk_to_ras: np.ndarray) -> float:
@@ -26,6 +28,15 @@ def largest_cosine(ijk_to_ras: np.ndarray) -> float:
         return 0.0
     axes = ijk_to_ras[:3, :3] / spacing
     return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+
+def check_for_nifti(name: str, ijk_to_ras: np.ndarray) -> None:
+    """Raise :class:`InputError` for a sheared grid, which readers of NIfTI would straighten without a word."""
+    if largest_cosine(ijk_to_ras) > ORTHOGONAL:
+        raise InputError(
+            f"'{name}' lies on a sheared grid (its axes are not at right angles), which NIfTI readers do not keep; "
+            "expected right angles. Write .seg.nrrd alone instead."
+        )
 
 
 @dataclass(frozen=True)
@@ -135,16 +146,3 @@ class VolumeImage:
                 f"'{self.name}' has {bad} voxels that are NaN or infinite; expected finite numbers. Replace them first "
                 "(for instance with the background value) and run again."
             )
-
-
-ORTHOGONAL = 1e-4
-"""Largest cosine between two grid axes that counts as a right angle."""
-
-
-def check_for_nifti(name: str, ijk_to_ras: np.ndarray) -> None:
-    """Raise :class:`InputError` for a sheared grid, which readers of NIfTI would straighten without a word."""
-    if largest_cosine(ijk_to_ras) > ORTHOGONAL:
-        raise InputError(
-            f"'{name}' lies on a sheared grid (its axes are not at right angles), which NIfTI readers do not keep; "
-            "expected right angles. Write .seg.nrrd alone instead."
-        )
